@@ -1,0 +1,34 @@
+# Every recipe is one command; the README shows what each of them wraps.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Empty where the machine's pip already finds a CPU build of torch.
+TORCH_INDEX ?=
+
+.PHONY: setup demo test lint types check speed clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/deepclust fit digits -k 10 --labels builtin --out runs/demo --overwrite
+
+test: setup lint types
+	$(BIN)/python -m pytest -n auto
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+speed: setup
+	$(BIN)/python benchmarks/speed/step.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

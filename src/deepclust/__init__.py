@@ -1,0 +1,76 @@
+"""Deep clustering with a scikit-learn interface.
+
+>>> from deepclust import VaDE, load_dataset
+>>> digits = load_dataset("digits")
+>>> labels = VaDE(n_clusters=10, random_state=0).fit_predict(digits.X)  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepclust.data.sets import load_dataset
+    from deepclust.data.tables import TableEncoder
+    from deepclust.engine import Budget, Callback, Cosine, Decay, Schedule, Trainer
+    from deepclust.methods import load
+    from deepclust.methods.two_stage import TwoStage
+    from deepclust.methods.vade import Handover, VaDE
+    from deepclust.metrics import accuracy, purity
+    from deepclust.networks import MLP, Conv
+    from deepclust.networks.likelihood import Gaussian
+    from deepclust.result import ClusterResult
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "Budget": "engine",
+    "Callback": "engine",
+    "ClusterResult": "result",
+    "Conv": "networks",
+    "Cosine": "engine",
+    "Decay": "engine",
+    "Gaussian": "networks.likelihood",
+    "Handover": "methods.vade",
+    "MLP": "networks",
+    "Schedule": "engine",
+    "TableEncoder": "data.tables",
+    "Trainer": "engine",
+    "TwoStage": "methods.two_stage",
+    "VaDE": "methods.vade",
+    "accuracy": "metrics",
+    "load": "methods",
+    "load_dataset": "data.sets",
+    "purity": "metrics",
+}
+
+__all__ = [
+    "MLP",
+    "Budget",
+    "Callback",
+    "ClusterResult",
+    "Conv",
+    "Cosine",
+    "Decay",
+    "Gaussian",
+    "Handover",
+    "Schedule",
+    "TableEncoder",
+    "Trainer",
+    "TwoStage",
+    "VaDE",
+    "accuracy",
+    "load",
+    "load_dataset",
+    "purity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: ``import deepclust`` must not load torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'deepclust' has no attribute {name!r}")
+    return getattr(import_module(f"deepclust.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

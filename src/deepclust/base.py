@@ -1,0 +1,362 @@
+"""The estimator that every deep method is: `fit` is written once, methods supply a model and a recipe."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from deepclust.data.rows import Rows, Spec, as_rows
+from deepclust.engine.inference import map_rows
+from deepclust.engine.seeds import derive_seed
+from deepclust.engine.session import Session
+from deepclust.engine.trainer import Trainer
+from deepclust.errors import InvalidDataError, InvalidParameterError, NotSupportedError
+from deepclust.model import AbstractClusterModel, AbstractDecodingModel, AbstractGenerativeModel
+from deepclust.networks.scaler import Scaler, Scaling
+from deepclust.params import apply_params, check_parameters
+from deepclust.provenance import fingerprint_rows, machine, versions
+from deepclust.result import ClusterResult
+from deepclust.storage import describe_params, save_estimator
+
+Array = npt.NDArray[Any]
+
+
+class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator, ABC):
+    """A deep clustering method behind scikit-learn's interface.
+
+    A method's own file supplies three things: `_scaling` (how rows enter the network), `_build` (the model) and
+    `_recipe` (the algorithm box). Everything a user calls is here.
+
+    Attributes
+    ----------
+    labels_ : (n,) int64
+        Cluster of every training row; the same as ``predict`` on those rows.
+    result_ : ClusterResult
+        Labels, probabilities, codes, history, provenance.
+    model_ : AbstractClusterModel
+        The trained network, on the CPU.
+    n_features_in_ : int
+        Values in a row.
+    """
+
+    n_clusters: int
+    trainer: Trainer
+    n_init: int
+    random_state: Any
+    channels: Any
+
+    presets: ClassVar[Mapping[str, Callable[[str | None], dict[str, Any]]]] = {}
+
+    @abstractmethod
+    def _scaling(self, spec: Spec) -> Scaling:
+        """Say how rows are scaled for the network."""
+
+    @abstractmethod
+    def _build(self, spec: Spec) -> AbstractClusterModel:
+        """Make the untrained model for rows of this kind."""
+
+    @abstractmethod
+    def _recipe(self, model: Any, session: Session) -> None:
+        """Train the model: the algorithm box of the paper, in phases."""
+
+    def _check(self, spec: Spec) -> None:
+        """Check what depends on both parameters and data."""
+
+    @final
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the clusters.
+
+        Parameters
+        ----------
+        X
+            Rows; see `deepclust.data.rows.as_rows` for what is taken.
+        y
+            Ignored, and never looked at: clustering uses no labels.
+
+        Returns
+        -------
+        self
+        """
+        check_parameters(self)
+        rows = self._rows(X, reset=True)
+        self._check_rows(rows)
+        seed = _integer_seed(self.random_state)
+        scaler = Scaler.fit(rows, self._scaling(rows.spec))
+        with _isolated_random_state():
+            session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
+            model = self._best_of_attempts(rows.spec, session)
+            proba, embedding = session.map(lambda x: (model.assign(x), model.embed(x)), model)
+        self._keep_fitted(rows, scaler, model.to("cpu").eval())
+        self.result_ = ClusterResult(
+            labels=_labels(proba),
+            proba=proba.numpy(),
+            embedding=embedding.numpy(),
+            start_labels=None if session.start_labels is None else session.start_labels.numpy(),
+            history=session.history,
+            events=session.events,
+            provenance=self._provenance(session),
+        )
+        self.labels_ = self.result_.labels
+        return self
+
+    def _best_of_attempts(self, spec: Spec, session: Session) -> Any:
+        """Run the recipe ``n_init`` times and keep the model with the best score on all rows; no labels are used."""
+        if self.n_init == 1:
+            return self._attempt(spec, session)
+        outcomes = []
+        for number in range(self.n_init):
+            with session.attempt(number):
+                outcomes.append(session.once("outcome", lambda: self._outcome(spec, session)))
+        best = max(range(self.n_init), key=lambda number: outcomes[number]["score"])
+        session.note("attempts", scores=[outcome["score"] for outcome in outcomes], kept=best)
+        session.start_labels = outcomes[best]["start"]
+        model = self._build(spec)
+        model.load_state_dict(outcomes[best]["model"])
+        return model
+
+    def _attempt(self, spec: Spec, session: Session) -> AbstractClusterModel:
+        torch.manual_seed(derive_seed(session.seed, "build"))
+        model = self._build(spec)
+        self._recipe(model, session)
+        return model
+
+    def _outcome(self, spec: Spec, session: Session) -> dict[str, Any]:
+        model = self._attempt(spec, session)
+        score = session.map(model.score, model).double().mean()
+        return {"score": float(score), "model": dict(model.state_dict()), "start": session.start_labels}
+
+    def _keep_fitted(self, rows: Rows, scaler: Scaler, model: AbstractClusterModel) -> None:
+        self.model_ = model
+        self.scaler_ = scaler
+        self.spec_ = rows.spec
+        self.layout_ = rows.layout
+
+    def _fingerprint(self, rows: Rows, seed: int) -> dict[str, Any]:
+        """Say what a checkpoint must agree on to be this fit's; how it is run does not count."""
+        params = describe_params(self)
+        params.pop("random_state", None)
+        for name in ("checkpoint_dir", "checkpoint_seconds", "max_seconds", "callbacks"):
+            params["trainer"].pop(name, None)
+        return {
+            "method": type(self).__name__,
+            "parameters": repr(sorted(params.items())),
+            "seed": seed,
+            "data": fingerprint_rows(rows),
+        }
+
+    def _provenance(self, session: Session) -> dict[str, Any]:
+        return {
+            "method": type(self).__name__,
+            "parameters": describe_params(self),
+            "seed": session.first_seed,
+            "rows": len(session.rows),
+            "shape": list(session.rows.layout.shape),
+            "data_sha256": session.fingerprint["data"],
+            "seconds": round(session.elapsed, 3),
+            "precision": self.trainer.resolve_precision(),
+            "versions": versions(),
+            "machine": machine(session.device),
+        }
+
+    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+        """Return the cluster of every row, (n,)."""
+        return _labels(self._map(X, self._model().assign))
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return the probability of every cluster for every row, (n, k)."""
+        proba: npt.NDArray[np.float32] = self._map(X, self._model().assign).numpy()
+        return proba
+
+    def transform(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return the code of every row, (n, d)."""
+        codes: npt.NDArray[np.float32] = self._map(X, self._model().embed).numpy()
+        return codes
+
+    def score_samples(self, X: Any) -> npt.NDArray[np.float32]:
+        """Return how well each row fits the model, (n,); higher is better."""
+        scores: npt.NDArray[np.float32] = self._map(X, self._model().score).numpy()
+        return scores
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of `score_samples`; labels are ignored."""
+        return float(self.score_samples(X).astype(np.float64).mean())
+
+    def reconstruct(self, X: Any) -> Array:
+        """Encode and decode rows; the answer has the shape and units of the data that were fitted."""
+        model = self._decoder("reconstruct")
+        return self._to_user(self._map(X, lambda x: model.decode(model.embed(x))))
+
+    def sample(
+        self, n: int = 1, cluster: int | None = None, *, random_state: Any = None
+    ) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Draw new rows.
+
+        Parameters
+        ----------
+        n
+            How many.
+        cluster
+            From which cluster; None draws clusters by their weights.
+        random_state
+            None, an int, or a NumPy generator.
+
+        Returns
+        -------
+        X, clusters
+            Rows in the shape and units of the data that were fitted, and the cluster that each was drawn from.
+        """
+        model = self._decoder("sample")
+        if not isinstance(model, AbstractGenerativeModel):
+            raise NotSupportedError(
+                f"This {type(self).__name__} has no distribution of codes to sample from; "
+                "TwoStage(partition='mixture') and VaDE have one."
+            )
+        self._check_sample(n, cluster)
+        generator = torch.Generator().manual_seed(_integer_seed(random_state))
+        if cluster is None:
+            clusters = torch.multinomial(model.cluster_weights, n, replacement=True, generator=generator)
+        else:
+            clusters = torch.full((n,), cluster, dtype=torch.int64)
+        with torch.inference_mode():
+            codes = model.sample_codes(clusters, generator)
+            decoded = torch.cat([model.decode(part) for part in torch.split(codes, 256)])
+        return self._to_user(decoded), clusters.numpy()
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the fitted model to a folder of safetensors and JSON; `deepclust.load` reads it back."""
+        check_is_fitted(self)
+        return save_estimator(self, Path(path), overwrite=overwrite)
+
+    @classmethod
+    def preset(cls, name: str, *, data: str | None = None, **overrides: Any) -> Self:
+        """Make an estimator with named settings, such as a paper's.
+
+        Parameters
+        ----------
+        name
+            For example ``"paper"``.
+        data
+            Data set whose published settings are meant.
+        overrides
+            Parameters that differ from the preset.
+        """
+        if name not in cls.presets:
+            known = ", ".join(sorted(cls.presets)) or "none"
+            raise InvalidParameterError(f"{cls.__name__} has no preset {name!r}; it has: {known}.")
+        return cls(**{**cls.presets[name](data), **overrides})
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``trainer__batch_size=64`` puts a changed copy of the frozen trainer in place."""
+        apply_params(self, params)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # codes are always float32
+        tags.classifier_tags = ClassifierTags()  # what scikit-learn's checks ask of anything with predict_proba
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.result_.embedding.shape[1])
+
+    def _rows(self, X: Any, *, reset: bool) -> Rows:
+        owner = type(self).__name__
+        channels = self.channels if reset else self.layout_.channels
+        rows = as_rows(X, channels=channels if _ndim(X) == 4 else None, owner=owner)
+        if _ndim(X) == 2:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        elif reset:
+            self.n_features_in_ = rows.spec.size
+        if not reset and rows.spec.shape != self.spec_.shape:
+            raise InvalidDataError(
+                f"{owner} was fitted on rows of shape {self.layout_.shape} and got rows of shape {rows.layout.shape}. "
+                "Give it rows like those it was fitted on."
+            )
+        return rows
+
+    def _check_rows(self, rows: Rows) -> None:
+        owner, n = type(self).__name__, len(rows)
+        if n < max(2, self.n_clusters):
+            raise InvalidDataError(
+                f"{owner} got {n} rows (n_samples={n}) for n_clusters={self.n_clusters}; "
+                "it needs at least one row per cluster, and two in all."
+            )
+        if np.array_equal(rows.moments.low, rows.moments.high):
+            raise InvalidDataError(
+                f"{owner} got {n} rows that are all equal: every column is constant, so there is nothing to cluster."
+            )
+        self._check(rows.spec)
+
+    def _model(self) -> AbstractClusterModel:
+        check_is_fitted(self)
+        model: AbstractClusterModel = self.model_
+        return model
+
+    def _decoder(self, verb: str) -> AbstractDecodingModel:
+        model = self._model()
+        if not isinstance(model, AbstractDecodingModel):
+            raise NotSupportedError(f"{type(self).__name__} has no decoder, so it cannot {verb}.")
+        return model
+
+    def _map(self, X: Any, fn: Callable[[Tensor], Tensor]) -> Tensor:
+        rows = self._rows(X, reset=False)
+        device = self.trainer.resolve_device()
+        model = self.model_.to(device)
+        try:
+            out: Tensor = map_rows(fn, rows, self.scaler_, model, device=device)
+        finally:
+            model.to("cpu")
+        return out
+
+    def _to_user(self, x: Tensor) -> Array:
+        return self.layout_.to_user(self.scaler_.inverse(x))
+
+    def _check_sample(self, n: int, cluster: int | None) -> None:
+        if n < 1:
+            raise InvalidParameterError(f"The 'n' of {type(self).__name__}.sample must be an int >= 1. Got {n!r}.")
+        if cluster is not None and not 0 <= cluster < self.n_clusters:
+            raise InvalidParameterError(
+                f"The 'cluster' of {type(self).__name__}.sample must be in 0..{self.n_clusters - 1}. Got {cluster!r}."
+            )
+
+
+def _ndim(X: Any) -> int:
+    return len(X.shape) if hasattr(X, "shape") else np.asarray(X).ndim
+
+
+def _labels(proba: Tensor) -> npt.NDArray[np.int64]:
+    labels: npt.NDArray[np.int64] = proba.argmax(1).numpy()
+    return labels
+
+
+def _integer_seed(random_state: Any) -> int:
+    """Draw one integer from what the user gave, without touching NumPy's global state when that is None."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state) % 2**31
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+@contextmanager
+def _isolated_random_state() -> Iterator[None]:
+    """Leave the caller's global random state of torch as it was found."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield

@@ -1,0 +1,98 @@
+"""A checkpoint is two safetensors files: the last boundary between phases, and progress inside the current phase.
+
+Trees of dicts, lists, tensors and JSON values are stored without pickle: tensors as tensors, the rest as JSON in the
+file's metadata, with a checksum of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deepclust.atomic import atomic_file
+from deepclust.errors import CheckpointError
+
+FORMAT = 1
+
+
+def write_tree(path: Path, tree: Any) -> None:
+    """Write a tree atomically."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = json.dumps(_pack(tree, tensors))
+    metadata = {"format": str(FORMAT), "tree": skeleton, "sha256": _digest(skeleton, tensors)}
+    with atomic_file(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+def read_tree(path: Path) -> Any:
+    """Read a tree, or None where the file does not exist.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is broken or of another format.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be read ({error}). Delete it to start anew.") from error
+    if metadata.get("format") != str(FORMAT):
+        raise CheckpointError(f"The checkpoint {path} has format {metadata.get('format')}, not {FORMAT}. Start anew.")
+    if metadata["sha256"] != _digest(metadata["tree"], tensors):
+        raise CheckpointError(f"The checkpoint {path} is corrupted: its checksum differs. Delete it to start anew.")
+    return _unpack(json.loads(metadata["tree"]), tensors)
+
+
+def _digest(skeleton: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(skeleton.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _pack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = node.detach().cpu().clone().contiguous()
+        return {"$tensor": name}
+    if isinstance(node, np.ndarray):
+        return {"$array": _pack(torch.from_numpy(np.ascontiguousarray(node)), tensors)}
+    if isinstance(node, tuple):
+        return {"$tuple": [_pack(item, tensors) for item in node]}
+    if isinstance(node, dict):
+        return {"$dict": [[_pack(key, tensors), _pack(value, tensors)] for key, value in node.items()]}
+    if isinstance(node, list):
+        return [_pack(item, tensors) for item in node]
+    if isinstance(node, np.generic):
+        return node.item()
+    if node is None or isinstance(node, (bool, int, float, str)):
+        return node
+    raise CheckpointError(f"A checkpoint cannot hold a {type(node).__name__}; return tensors and plain values.")
+
+
+def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_unpack(item, tensors) for item in node]
+    if not isinstance(node, dict):
+        return node
+    (kind, value), *_ = node.items()
+    if kind == "$tensor":
+        return tensors[value]
+    if kind == "$array":
+        return _unpack(value, tensors).numpy()
+    if kind == "$tuple":
+        return tuple(_unpack(item, tensors) for item in value)
+    return {_unpack(key, tensors): _unpack(item, tensors) for key, item in value}

@@ -1,0 +1,131 @@
+"""How long and how fast a phase trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from deepclust.params import (
+    AbstractParameters,
+    Count,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Share,
+    ShareBelowOne,
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Budget(AbstractParameters):
+    """A number of epochs that follows from the number of rows.
+
+    A network learns by steps, not by epochs: 40 passes over 1,797 rows are 300 steps and starve it, 40 passes over ten
+    million rows are more than it needs.
+
+    Parameters
+    ----------
+    passes
+        Passes over the data where neither bound applies.
+    least_steps, most_steps
+        Bounds on the number of steps of the phase; at least one pass is always made.
+    """
+
+    passes: Count = 40
+    least_steps: Count = 4_000
+    most_steps: Count = 40_000
+
+    def epochs(self, steps_per_epoch: int) -> int:
+        """Return how many epochs of this many steps fit the budget."""
+        steps = min(max(self.passes * steps_per_epoch, self.least_steps), self.most_steps)
+        return max(1, round(steps / steps_per_epoch))
+
+
+@dataclass(frozen=True, repr=False)
+class Decay(AbstractParameters):
+    """Multiply the learning rate by ``factor`` at the start of every ``every``-th epoch, down to ``floor``."""
+
+    factor: Share = 0.9
+    every: Count = 10
+    floor: NonNegativeFloat = 0.0
+
+    def rate(self, lr: float, epoch: int, share: float) -> float:
+        """Return the rate in an epoch (counted from 0)."""
+        return max(min(self.floor, lr), lr * self.factor ** (epoch // self.every))
+
+
+@dataclass(frozen=True, repr=False)
+class Cosine(AbstractParameters):
+    """Let the learning rate fall along half a cosine to ``floor`` times its start."""
+
+    floor: Share = 0.01
+
+    def rate(self, lr: float, epoch: int, share: float) -> float:
+        """Return the rate after this share of the phase's steps."""
+        return lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@dataclass(frozen=True, repr=False)
+class Schedule(AbstractParameters):
+    """How long and how fast a phase trains.
+
+    Parameters
+    ----------
+    epochs
+        Epochs, or a `Budget` that derives them from the number of rows.
+    lr
+        Learning rate at the start.
+    optimizer
+        ``"adam"``, ``"adamw"`` or ``"sgd"``.
+    batch_size
+        Rows a step; None takes the trainer's.
+    steps
+        Steps in an epoch; None makes an epoch one pass over the data.
+    decay
+        How the rate falls: `Decay` in steps, `Cosine`, or None.
+    warmup
+        Steps over which the rate rises linearly from 0 at the start of the phase.
+    clip_norm
+        Largest norm of the gradient; None leaves it.
+    weight_decay, momentum, eps
+        Of the optimiser; ``momentum`` is SGD's, ``eps`` Adam's.
+    """
+
+    epochs: Count | Budget = Budget()
+    lr: PositiveFloat = 1e-3
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    batch_size: Count | None = None
+    steps: Count | None = None
+    decay: Decay | Cosine | None = None
+    warmup: NonNegativeInt = 0
+    clip_norm: PositiveFloat | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    momentum: ShareBelowOne = 0.9
+    eps: PositiveFloat = 1e-8
+
+    def steps_per_epoch(self, n: int, batch_size: int) -> int:
+        """Return the steps of one epoch over ``n`` rows."""
+        return self.steps or math.ceil(n / batch_size)
+
+    def total_epochs(self, steps_per_epoch: int) -> int:
+        """Return how many epochs the phase has."""
+        return self.epochs if isinstance(self.epochs, int) else self.epochs.epochs(steps_per_epoch)
+
+    def rate(self, epoch: int, step: int, steps: int) -> float:
+        """Return the learning rate at a step, both counted from 0 over the phase."""
+        lr = self.lr if self.decay is None else self.decay.rate(self.lr, epoch, step / max(1, steps))
+        return lr * min(1.0, (step + 1) / self.warmup) if self.warmup else lr
+
+    def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return a fresh optimiser over parameter groups."""
+        groups = list(groups)
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                groups, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
+            )
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(groups, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=True)

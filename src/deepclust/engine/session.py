@@ -1,0 +1,423 @@
+"""The run: the only file that calls ``backward``.
+
+A recipe calls `Session.train` for its phases, `Session.map` for whole-data inference, `Session.once` for closed-form
+work between phases. All three resume exactly: finished phases are skipped, stored results are replayed, and the order
+of rows and all noise derive from (seed, phase, epoch, step).
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from deepclust.data.batch import Batch, Progress
+from deepclust.data.rows import Rows
+from deepclust.engine.checkpoint import read_tree, write_tree
+from deepclust.engine.inference import map_rows
+from deepclust.engine.phase import Phase, permutation
+from deepclust.engine.seeds import derive_seed
+from deepclust.errors import CheckpointError, DivergenceError, InterruptedRun
+from deepclust.networks.scaler import Scaler
+
+if TYPE_CHECKING:
+    from deepclust.engine.trainer import Trainer
+
+
+class Stateful(Protocol):
+    """What outlives a step and is not a parameter: targets, old labels, counters."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as a tree of tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Take a state back."""
+
+
+_S = TypeVar("_S", bound=Stateful)
+
+
+class _Step(nn.Module):
+    """Model and objective as one module, so that autocast and distribution see a single forward pass."""
+
+    def __init__(self, phase: Phase) -> None:
+        super().__init__()
+        self.model = phase.model
+        self.objective = phase.objective
+        self.progress = Progress(0, 1, 0, 1)
+
+    def forward(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
+        return dict(self.objective(self.model, Batch(x, index, self.progress)))
+
+
+class Session:
+    """One run of a recipe over some rows. Made by `Trainer.start`.
+
+    Attributes
+    ----------
+    history : list of dict
+        One line an epoch: phase, epoch, the mean of every term, their sum ``loss``, rate and seconds.
+    events : list of dict
+        What happened besides: a time limit reached, a start chosen.
+    seed : int
+        Of the current attempt; ``first_seed`` is the run's.
+    start_labels : Tensor or None
+        The partition that the clustering phase starts from, set by the recipe.
+    """
+
+    def __init__(self, trainer: Trainer, rows: Rows, scaler: Scaler, seed: int, fingerprint: dict[str, Any]) -> None:
+        self.trainer = trainer
+        self.rows = rows
+        self.scaler = scaler
+        self.seed = self.first_seed = seed
+        self.start_labels: Tensor | None = None
+        self.device = trainer.resolve_device()
+        self.history: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.fingerprint = fingerprint
+        self._scope = ""
+        self._finished: list[str] = []
+        self._once: dict[str, Any] = {}
+        self._kept: dict[str, Stateful] = {}
+        self._boundary_state: dict[str, Any] | None = None  # model and kept objects when the last phase ended
+        self._elapsed = 0.0  # of former processes
+        self._began = time.monotonic()
+        self._stop_asked = False
+        self._fabric = self._make_fabric()
+        self._boundary, self._progress = self._load()
+
+    def train(self, phase: Phase) -> None:
+        """Run a phase, or skip it where a checkpoint says that it is finished.
+
+        Raises
+        ------
+        DivergenceError
+            When a term of the objective is not finite.
+        InterruptedRun
+            When the run was asked to stop; the checkpoint has been written.
+        """
+        name = self._scope + phase.name
+        if name in self._finished:
+            if name == self._finished[-1]:
+                self._restore(self._boundary_state, phase.model)
+        else:
+            self._run(phase, name)
+            self._finished.append(name)
+            self._boundary_state = self._snapshot(phase.model)
+            self._write_boundary()
+        self._reseed(name)
+
+    def map(self, fn: Callable[[Tensor], Any], model: nn.Module) -> Any:
+        """Apply a function of scaled rows to all rows, in order, in evaluation mode and fp32.
+
+        Parameters
+        ----------
+        fn
+            Maps ``(b, *shape)`` to a tensor of b rows or a tuple of such.
+        model
+            Whose networks ``fn`` uses.
+
+        Returns
+        -------
+        Tensor or tuple of tensors
+            On the CPU.
+        """
+        self._check_stop()
+        model.to(self.device)
+        return map_rows(
+            fn, self.rows, self.scaler, model, device=self.device, watch=lambda s: self._watch("all rows", s)
+        )
+
+    def once(self, name: str, fn: Callable[[], Any]) -> Any:
+        """Do closed-form work once in the life of a run; a resumed run gets the stored result.
+
+        Parameters
+        ----------
+        name
+            Unique within a recipe.
+        fn
+            Returns a tree of tensors and plain values. It must not change the model: a replay would miss that.
+        """
+        key = self._scope + name
+        if key not in self._once:
+            self._check_stop()
+            self._reseed(key, "before")
+            self._watch(name, 0.0)
+            self._once[key] = _plain(fn())
+            self._watch(name, 1.0)
+            self._write_boundary()
+        self._reseed(key)
+        return self._once[key]
+
+    def keep(self, name: str, item: _S) -> _S:
+        """Register what outlives a step, so that checkpoints carry it. Call it before the phase that uses it."""
+        self._kept[self._scope + name] = item
+        return item
+
+    def note(self, kind: str, **details: Any) -> None:
+        """Add an event."""
+        self.events.append({"kind": kind, **details})
+
+    @contextmanager
+    def attempt(self, number: int) -> Iterator[Session]:
+        """Run what follows as one of several attempts, with names and random streams of its own."""
+        outer, seed = self._scope, self.seed
+        self._scope, self.seed = f"{outer}attempt-{number}/", derive_seed(seed, "attempt", number) % 2**31
+        try:
+            yield self
+        finally:
+            self._scope, self.seed = outer, seed
+
+    def ask_to_stop(self) -> None:
+        """Ask the run to write a checkpoint and end at the next step; safe to call from a signal handler."""
+        self._stop_asked = True
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run has taken, former processes included."""
+        return self._elapsed + time.monotonic() - self._began
+
+    def _run(self, phase: Phase, name: str) -> None:
+        schedule = phase.schedule
+        batch_size = schedule.batch_size or self.trainer.batch_size
+        per_epoch = schedule.steps_per_epoch(len(self.rows), batch_size)
+        epochs = schedule.total_epochs(per_epoch)
+        groups = phase.groups()
+        optimizer = schedule.make_optimizer(groups)
+        with _frozen_but(phase.model, groups):
+            module, wrapped = self._fabric.setup(_Step(phase), optimizer)
+            first, done, totals = self._resume(phase, name, optimizer)
+            at = Progress(first, epochs, first * per_epoch + done, epochs * per_epoch)
+            self._notify("on_phase_start", phase, at)
+            for epoch in range(first, epochs):
+                if done == 0 and phase.before_epoch is not None and phase.before_epoch():
+                    break
+                began = time.monotonic()
+                for step, index in enumerate(self._batches(phase, name, batch_size, epoch, per_epoch)):
+                    if step < done:
+                        continue
+                    at = Progress(epoch, epochs, epoch * per_epoch + step, epochs * per_epoch)
+                    self._pause(phase, name, at, step, optimizer, totals)
+                    if self._out_of_time(phase):
+                        break
+                    self._reseed(name, at.step)
+                    terms = self._step(module, wrapped, phase, index, at)
+                    totals = _add(totals, terms, len(index))
+                    self._check_finite(terms, phase, at)
+                    self._notify("on_step", phase, at)
+                if totals is not None:
+                    self._record(phase, name, epoch, totals, optimizer, time.monotonic() - began)
+                done, totals = 0, None
+                if self._out_of_time(phase):
+                    self.note("time limit", phase=name, epoch=epoch, epochs=epochs)
+                    break
+        self._notify("on_phase_end", phase)
+
+    def _step(self, module: Any, optimizer: Any, phase: Phase, index: Tensor, at: Progress) -> dict[str, Tensor]:
+        x = self.scaler(self.rows.gather(index)).to(self.device, non_blocking=True)
+        for group in optimizer.optimizer.param_groups:
+            group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"]
+        module.module.progress = at
+        terms: dict[str, Tensor] = module(x, index.to(self.device))
+        optimizer.zero_grad()
+        self._fabric.backward(torch.stack(list(terms.values())).sum())
+        if phase.schedule.clip_norm is not None:
+            parameters = [p for group in optimizer.optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, phase.schedule.clip_norm)
+        optimizer.step()
+        if phase.after_step is not None:
+            phase.after_step(Batch(x, index, at))
+        return terms
+
+    def _batches(self, phase: Phase, name: str, batch_size: int, epoch: int, steps: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, name, "order", epoch))
+        return (phase.sampler or permutation)(len(self.rows), batch_size, steps, generator)
+
+    def _record(
+        self, phase: Phase, name: str, epoch: int, totals: dict[str, Tensor], optimizer: Any, seconds: float
+    ) -> None:
+        rows = float(totals["$rows"])
+        terms = {key: float(value) / rows for key, value in totals.items() if key != "$rows"}
+        rate = optimizer.param_groups[0]["lr"]
+        record = {
+            "phase": name,
+            "epoch": epoch,
+            **terms,
+            "loss": sum(terms.values()),
+            "lr": rate,
+            "seconds": seconds,
+        }
+        self.history.append(record)
+        self._notify("on_epoch_end", phase, record)
+
+    def _check_finite(self, terms: dict[str, Tensor], phase: Phase, at: Progress) -> None:
+        if self.device != "cpu" and at.step % 50:  # reading a value makes an accelerator wait
+            return
+        for term, value in terms.items():
+            if not torch.isfinite(value):
+                raise DivergenceError(
+                    f"Phase {phase.name!r} diverged at epoch {at.epoch}: term {term!r} is {float(value)}. "
+                    f"Lower the phase's learning rate (now {phase.schedule.lr:g}), set its clip_norm, or check the "
+                    "scale of the data."
+                )
+
+    def _out_of_time(self, phase: Phase) -> bool:
+        limit = self.trainer.max_seconds
+        return limit is not None and self.elapsed > limit * phase.until
+
+    def _check_stop(self) -> None:
+        if self._stop_asked:
+            raise InterruptedRun("The run was stopped as asked; what it had reached is in its last checkpoint.")
+
+    def _reseed(self, *place: object) -> None:
+        torch.manual_seed(derive_seed(self.seed, *place))
+
+    def _notify(self, event: str, *details: Any) -> None:
+        for callback in self.trainer.callbacks:
+            getattr(callback, event)(self, *details)
+
+    def _watch(self, name: str, share: float) -> None:
+        self._notify("on_work", name, share)
+
+    def _make_fabric(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from lightning_fabric import Fabric  # costs over a second; only a fit pays it
+            from lightning_fabric.plugins.precision import MixedPrecision, Precision
+
+            mixed = self.trainer.resolve_precision() == "bf16-mixed"
+            precision = MixedPrecision("bf16-mixed", device=self.device) if mixed else Precision()
+            return Fabric(accelerator=self.device, devices=1, plugins=[precision])
+
+    def _path(self, name: str) -> Path | None:
+        folder = self.trainer.checkpoint_dir
+        return None if folder is None else Path(folder) / f"{name}.safetensors"
+
+    def _load(self) -> tuple[Any, Any]:
+        """Read both files; progress counts only on top of the boundary that it was written on."""
+        boundary_path, progress_path = self._path("boundary"), self._path("progress")
+        if boundary_path is None or progress_path is None:
+            return None, None
+        boundary, progress = read_tree(boundary_path), read_tree(progress_path)
+        for state in (boundary, progress):
+            if state is not None and state["fingerprint"] != self.fingerprint:
+                raise CheckpointError(
+                    f"The checkpoint in {boundary_path.parent} is of another run: {self._difference(state)}. "
+                    "Use another checkpoint_dir, or delete it."
+                )
+        if boundary is not None:
+            self._finished, self._once = boundary["finished"], boundary["once"]
+            self.history, self.events = boundary["history"], boundary["events"]
+            self._boundary_state, self._elapsed = boundary["state"], boundary["elapsed"]
+        if progress is not None and progress["on"] != [self._finished, list(self._once)]:
+            progress = None
+        if progress is not None:
+            self.history, self.events = progress["history"], progress["events"]
+            self._elapsed = progress["elapsed"]
+        return boundary, progress
+
+    def _difference(self, state: dict[str, Any]) -> str:
+        theirs = state["fingerprint"]
+        keys = [key for key in {**theirs, **self.fingerprint} if theirs.get(key) != self.fingerprint.get(key)]
+        return "; ".join(f"its {key} is {theirs.get(key)}, not {self.fingerprint.get(key)}" for key in keys)
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.fingerprint,
+            "history": self.history,
+            "events": self.events,
+            "elapsed": self.elapsed,
+        }
+
+    def _snapshot(self, model: nn.Module) -> dict[str, Any]:
+        return {
+            "model": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+            "kept": {name: item.state_dict() for name, item in self._kept.items()},
+        }
+
+    def _restore(self, state: Any, model: nn.Module) -> None:
+        model.load_state_dict(state["model"])
+        for name, item in self._kept.items():
+            if name in state["kept"]:
+                item.load_state_dict(state["kept"][name])
+
+    def _write_boundary(self) -> None:
+        path = self._path("boundary")
+        if path is None:
+            return
+        tree = {
+            "finished": self._finished,
+            "once": self._once,
+            "state": self._boundary_state,
+            **self._common(),
+        }
+        write_tree(path, tree)
+        self._last_checkpoint = time.monotonic()
+
+    _last_checkpoint = 0.0
+
+    def _pause(
+        self, phase: Phase, name: str, at: Progress, step: int, optimizer: torch.optim.Optimizer, totals: Any
+    ) -> None:
+        """Between two steps: write a checkpoint if one is due, and end if asked to."""
+        path = self._path("progress")
+        due = time.monotonic() - max(self._last_checkpoint, self._began) >= self.trainer.checkpoint_seconds
+        if path is not None and (due or self._stop_asked):
+            place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals}
+            state = {**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}
+            write_tree(path, {"on": [self._finished, list(self._once)], **place, "state": state, **self._common()})
+            self._last_checkpoint = time.monotonic()
+        self._check_stop()
+
+    def _resume(self, phase: Phase, name: str, optimizer: torch.optim.Optimizer) -> tuple[int, int, Any]:
+        """Return the epoch, the step in it and the running sums to go on from."""
+        state, self._progress = self._progress, None
+        if state is None or state["phase"] != name:
+            return 0, 0, None
+        self._restore(state["state"], phase.model)
+        optimizer.load_state_dict(state["state"]["optimizer"])
+        return state["epoch"], state["step"], state["totals"]
+
+
+def _plain(value: Any) -> Any:
+    """Give a stored result the types that a replay will have: named tuples become tuples, tensors copies."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _add(totals: dict[str, Tensor] | None, terms: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """Sum terms over the rows of an epoch."""
+    fresh = {name: value.detach().double().cpu() * rows for name, value in terms.items()}
+    fresh["$rows"] = torch.tensor(float(rows), dtype=torch.float64)
+    return fresh if totals is None else {name: totals[name] + value for name, value in fresh.items()}
+
+
+@contextmanager
+def _frozen_but(model: nn.Module, groups: list[dict[str, Any]]) -> Iterator[None]:
+    """Let only the parameters of these groups require gradients; put all back as it was."""
+    trained = {id(p) for group in groups for p in group["params"]}
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    training = model.training
+    for p, _ in before:
+        p.requires_grad_(id(p) in trained)
+    model.train()
+    try:
+        yield
+    finally:
+        for p, required in before:
+            p.requires_grad_(required)
+            p.grad = None
+        model.train(training)

@@ -1,0 +1,49 @@
+"""Every error that deepclust raises on purpose; each carries one sentence a user can act on."""
+
+
+class DeepclustError(Exception):
+    """Base of all errors that deepclust raises on purpose."""
+
+
+class InvalidParameterError(DeepclustError, ValueError, TypeError):
+    """A parameter has a value that its annotation does not allow."""
+
+
+class InvalidDataError(DeepclustError, ValueError):
+    """The data cannot be clustered as they are."""
+
+
+class UnreadableFileError(InvalidDataError):
+    """A file is missing, truncated, or not of the format that its name promises."""
+
+
+class DownloadError(DeepclustError, OSError):
+    """A public data set could not be fetched."""
+
+
+class DivergenceError(DeepclustError, ArithmeticError):
+    """Training produced a value that is not finite."""
+
+
+class CheckpointError(DeepclustError, ValueError):
+    """A checkpoint is broken or belongs to another run."""
+
+
+class ModelFormatError(DeepclustError, ValueError):
+    """A saved model is missing, corrupted, or of an unknown version."""
+
+
+class RunFolderError(DeepclustError, ValueError):
+    """A run folder exists already, is missing, or holds another run."""
+
+
+class NotSupportedError(DeepclustError, AttributeError):
+    """The model cannot do what was asked, by its nature."""
+
+
+class MissingExtraError(DeepclustError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class InterruptedRun(DeepclustError):  # noqa: N818  -- it is a state of the run, not a fault
+    """A run was asked to stop; its checkpoint has been written."""

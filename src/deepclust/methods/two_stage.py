@@ -1,0 +1,223 @@
+r"""The step-wise way: learn codes first, then partition them.
+
+Algorithm
+---------
+1. Train an auto-encoder (plain or denoising) or a variational auto-encoder.
+2. Partition the codes of all rows: k-means, a Gaussian mixture, or a spectral cut of their neighbour graph.
+
+Nothing flows back: this is the yardstick that joint methods must beat.
+
+Symbols
+-------
+======================= ============================ ==========================
+symbol                  meaning                      name in code
+======================= ============================ ==========================
+:math:`x, \tilde x`     row, row with values dropped ``x``, ``noisy``
+:math:`z`               code                         ``z``
+:math:`\mu, \sigma`     mean, deviation of q(z|x)    ``mean``, ``log_var``
+======================= ============================ ==========================
+
+Deviations
+----------
+k-means gives probabilities as the mixture of equal spheres that it is the limit of. A spectral cut has no rule for new
+rows; here the nearest training codes decide, so that ``predict`` on training rows gives the cut itself.
+
+References
+----------
+Kingma, Welling (2014), "Auto-encoding variational Bayes". Vincent et al. (2010), "Stacked denoising autoencoders".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from deepclust.base import AbstractDeepClusterer
+from deepclust.data.batch import Batch
+from deepclust.data.rows import Channels, Spec
+from deepclust.engine import Cosine, Phase, Schedule, Session, Trainer
+from deepclust.model import AbstractDecodingModel, AbstractGenerativeModel
+from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, Variational, build_network
+from deepclust.networks.autoencoder import Autoencoder
+from deepclust.networks.heads import (
+    AbstractGenerativeHead,
+    AbstractHead,
+    CenterHead,
+    ExemplarHead,
+    MixtureHead,
+)
+from deepclust.networks.likelihood import (
+    AbstractLikelihood,
+    Likelihood,
+    likelihood_scaling,
+    make_likelihood,
+    resolve_likelihood,
+)
+from deepclust.objectives.gaussian import kl_to_components, reparameterise
+from deepclust.params import Auto, ClusterCount, Count, RandomState, ShareBelowOne
+from deepclust.partition import gaussian_mixture, kmeans, spectral_labels
+
+_EXEMPLARS = 20_000
+
+
+class TwoStage(AbstractDeepClusterer):
+    """Auto-encoder or VAE, then k-means, a Gaussian mixture or a spectral cut of the codes.
+
+    Parameters
+    ----------
+    n_clusters
+        Number of clusters.
+    network
+        ``"auto"`` (convolutional for images, fully connected for flat rows), a builder, or your own
+        ``(encoder, decoder)`` modules.
+    variational
+        Train a VAE in place of a plain auto-encoder.
+    noise
+        Share of the input values that are set to zero while training: a denoising auto-encoder.
+    partition
+        What partitions the codes: ``"kmeans"``, ``"mixture"`` (full covariances, best of ten by likelihood) or
+        ``"spectral"``.
+    likelihood
+        As in `VaDE`.
+    schedule
+        Of the training.
+    trainer
+        Where and how training runs.
+    n_init
+        Number of whole runs, of which the one whose codes fit their partition best is kept.
+    channels
+        Channel axis of four-dimensional images, where both ends could be one.
+    random_state
+        None, an int, or a NumPy generator.
+    """
+
+    def __init__(
+        self,
+        n_clusters: ClusterCount = 10,
+        *,
+        network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
+        variational: bool = False,
+        noise: ShareBelowOne = 0.0,
+        partition: Literal["kmeans", "mixture", "spectral"] = "mixture",
+        likelihood: Likelihood = "auto",
+        schedule: Schedule = Schedule(decay=Cosine()),
+        trainer: Trainer = Trainer(),
+        n_init: Count = 1,
+        channels: Channels | None = None,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.network = network
+        self.variational = variational
+        self.noise = noise
+        self.partition = partition
+        self.likelihood = likelihood
+        self.schedule = schedule
+        self.trainer = trainer
+        self.n_init = n_init
+        self.channels = channels
+        self.random_state = random_state
+
+    def _scaling(self, spec: Spec) -> Scaling:
+        return likelihood_scaling(resolve_likelihood(self.likelihood, spec, "TwoStage"))
+
+    def _build(self, spec: Spec) -> TwoStageModel:
+        default: AbstractNetwork = Conv() if spec.is_image else MLP()
+        autoencoder = build_network(self.network, default, spec)
+        network = Variational(autoencoder) if self.variational else autoencoder
+        likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "TwoStage"), spec)
+        head = self._head(autoencoder.latent, spec.n)
+        if isinstance(head, AbstractGenerativeHead):
+            return GenerativeTwoStageModel(network, likelihood, head)
+        return TwoStageModel(network, likelihood, head)
+
+    def _head(self, d: int, n: int) -> AbstractHead:
+        k = self.n_clusters
+        if self.partition == "kmeans":
+            return CenterHead(k, d)
+        if self.partition == "mixture":
+            return MixtureHead(k, d)
+        return ExemplarHead(k, d, min(n, _EXEMPLARS))
+
+    def _recipe(self, model: TwoStageModel, session: Session) -> None:
+        # 1. Learn codes.
+        trains: list[nn.Module] = [model.network, model.likelihood]
+        session.train(
+            Phase(name="pretrain", model=model, objective=self._objective, schedule=self.schedule, trains=trains)
+        )
+        # 2. Partition them.
+        codes = session.map(model.embed, model)
+        found = session.once("partition", lambda: self._partition(codes, session.seed))
+        model.head.place(**found)  # type: ignore[operator]
+
+    def _objective(self, model: TwoStageModel, batch: Batch) -> Mapping[str, Tensor]:
+        noisy = batch.x * (torch.rand_like(batch.x) >= self.noise) if self.noise else batch.x
+        if not isinstance(model.network, Variational):
+            x_hat = model.network.decode(model.network.embed(noisy))
+            return {"reconstruction": model.likelihood.nll(x_hat, batch.x).mean()}
+        mean, log_var = model.network.posterior(noisy)
+        x_hat = model.network.decode(reparameterise(mean, log_var, torch.randn_like(mean)))
+        prior = torch.zeros(1, mean.shape[1], device=mean.device)
+        return {
+            "reconstruction": model.likelihood.nll(x_hat, batch.x).mean(),
+            "prior": kl_to_components(mean, log_var, prior, prior).mean(),
+        }
+
+    def _partition(self, codes: Float[Tensor, "n d"], seed: int) -> dict[str, Any]:
+        """Fit the head's parameters to all codes."""
+        if self.partition == "kmeans":
+            return kmeans(codes, self.n_clusters, seed=seed)._asdict()
+        if self.partition == "mixture":
+            found = gaussian_mixture(codes, self.n_clusters, seed=seed, covariance="full")
+            return {"weights": found.weights, "means": found.means, "covariances": found.covariances}
+        labels = spectral_labels(codes, self.n_clusters, seed=seed, landmarks=_EXEMPLARS)
+        chosen = torch.arange(len(codes))
+        if len(codes) > _EXEMPLARS:
+            generator = torch.Generator().manual_seed(seed)
+            chosen = torch.randperm(len(codes), generator=generator)[:_EXEMPLARS].sort().values
+        return {"codes": codes[chosen], "labels": labels[chosen]}
+
+
+class TwoStageModel(AbstractDecodingModel):
+    """An auto-encoder and a partition of its codes."""
+
+    def __init__(self, network: Autoencoder | Variational, likelihood: AbstractLikelihood, head: AbstractHead) -> None:
+        super().__init__()
+        self.network = network
+        self.likelihood = likelihood
+        self.head = head
+
+    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
+        """Return (mean) codes."""
+        return self.network.embed(x)
+
+    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the partition's probabilities."""
+        return self.head.assign(self.embed(x))
+
+    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+        """Return how well codes fit the partition: log-density, or minus the squared distance."""
+        return self.head.score(self.embed(x))
+
+    def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
+        """Return the mean row of every code."""
+        return self.likelihood.mean(self.network.decode(z))
+
+
+class GenerativeTwoStageModel(TwoStageModel, AbstractGenerativeModel):
+    """One whose partition has a density, so that new members can be drawn."""
+
+    head: AbstractGenerativeHead
+
+    @property
+    def cluster_weights(self) -> Float[Tensor, " k"]:
+        """Share of every cluster."""
+        return self.head.weights
+
+    def sample_codes(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """Draw codes from clusters."""
+        return self.head.sample(clusters, generator)

@@ -1,0 +1,19 @@
+"""Encoders, decoders and heads. Builders are parameters, modules are products."""
+
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, Custom, build_network
+from deepclust.networks.conv import Conv
+from deepclust.networks.mlp import MLP
+from deepclust.networks.scaler import Scaler, Scaling
+from deepclust.networks.variational import Variational
+
+__all__ = [
+    "MLP",
+    "AbstractNetwork",
+    "Autoencoder",
+    "Conv",
+    "Custom",
+    "Scaler",
+    "Scaling",
+    "Variational",
+    "build_network",
+]
