@@ -130,7 +130,8 @@ def check_parameters(owner: object) -> None:
     InvalidParameterError
         Naming the parameter, what it must be, and what came instead.
     """
-    for name, hint in _hints(type(owner)).items():
+    kind: Any = type(owner)
+    for name, hint in _hints(kind).items():
         value = getattr(owner, name)
         if not _accepts(hint, value):
             raise InvalidParameterError(

@@ -27,7 +27,8 @@ From the paper: ``posterior="exact"`` (our default) uses the assignment that max
 :math:`q^*(c|x) \propto \pi_c e^{-\mathrm{KL}_c}`, in place of p(c|z) at one sampled z (eq. 16), whose derivation sets a
 divergence to zero that cannot vanish; ``posterior="sampled"`` is the paper's. The log-variance head starts as a small
 constant (`Handover`), since pretraining leaves it untrained. Divergences are faded in over the first steps. The mixture
-may start from a spectral cut of the codes. Preset ``"paper"`` switches all of these off but the head's start.
+starts from an agglomeration of the codes' neighbour graph. Preset ``"paper"`` switches all of these off but the head's
+start.
 
 From the released program: the mixture weight enters the responsibilities once (there: to the power of the latent
 dimension); no constant is added to densities (there: 1e-10, which makes all responsibilities equal in 20 dimensions);
@@ -49,6 +50,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
@@ -68,9 +70,9 @@ from deepclust.networks.likelihood import (
 from deepclust.objectives.gaussian import kl_to_components, reparameterise
 from deepclust.objectives.mixture import Mixture, assignment_cost, log_posterior
 from deepclust.params import AbstractParameters, Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
-from deepclust.partition import diagonal_moments, gaussian_mixture, kmeans, spectral_labels
+from deepclust.partition import diagonal_moments, gaussian_mixture, graph_degree_linkage, kmeans, spectral_labels
 
-Start = Literal["mixture", "kmeans", "spectral"]
+Start = Literal["linkage", "mixture", "kmeans", "spectral"]
 
 _DRAWS = 8  # antithetic draws of the code when a row's bound is evaluated; fixed, so that a score is reproducible
 
@@ -85,12 +87,17 @@ class Handover(AbstractParameters):
         Standard deviation of q(z|x) at the start, relative to that of the codes.
     warmup
         Share of the clustering phase over which the weight of the divergences rises from 0 to 1.
+    hold
+        Share of the clustering phase during which every row stays with the cluster that the start gave it, while
+        networks and mixture adapt. Codes of an auto-encoder are not Gaussian within a cluster: let go at once, rows
+        cross over before the networks have had a chance to make them so. The bound holds for any assignment.
     mixture_rate
         Learning rate of the mixture relative to that of the networks.
     """
 
     noise: PositiveFloat = 0.1
-    warmup: Share = 0.2
+    warmup: Share = 0.1
+    hold: Share = 0.3
     mixture_rate: PositiveFloat = 1.0
 
 
@@ -110,8 +117,8 @@ class VaDE(AbstractDeepClusterer):
     posterior
         ``"exact"``: the assignment that maximises the bound; ``"sampled"``: the paper's eq. 16.
     start
-        What places the mixture on the codes: a diagonal ``"mixture"`` (best of ten by likelihood), ``"kmeans"``, or a
-        ``"spectral"`` cut of their neighbour graph.
+        What places the mixture on the codes: ``"linkage"`` (agglomeration of their neighbour graph), a ``"spectral"``
+        cut of it, ``"kmeans"``, or the paper's diagonal ``"mixture"`` (best of ten by likelihood).
     handover
         How the auto-encoder hands over to the variational model.
     pretrain, schedule
@@ -135,7 +142,7 @@ class VaDE(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
         posterior: Literal["exact", "sampled"] = "exact",
-        start: Start = "spectral",
+        start: Start = "linkage",
         handover: Handover = Handover(),
         pretrain: Schedule = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
@@ -189,7 +196,7 @@ class VaDE(AbstractDeepClusterer):
             Phase(
                 name="cluster",
                 model=model,
-                objective=self._bound,
+                objective=lambda model, batch: self._bound(model, batch, start["labels"]),
                 schedule=self.schedule,
                 trains=[model.network, model.likelihood, Group(model.mixture, self.handover.mixture_rate)],
             )
@@ -200,20 +207,25 @@ class VaDE(AbstractDeepClusterer):
         k = self.n_clusters
         if self.start == "mixture":
             found = gaussian_mixture(codes, k, seed=seed)
+        elif self.start == "linkage":
+            found = diagonal_moments(codes, graph_degree_linkage(codes, k), k)
+        elif self.start == "spectral":
+            found = diagonal_moments(codes, spectral_labels(codes, k, seed=seed), k)
         else:
-            cut = spectral_labels(codes, k, seed=seed) if self.start == "spectral" else None
-            found = diagonal_moments(codes, kmeans(codes, k, seed=seed).labels if cut is None else cut, k)
+            found = diagonal_moments(codes, kmeans(codes, k, seed=seed).labels, k)
         mixture = {"weights": found.weights, "means": found.means, "variances": found.covariances}
         return {"mixture": mixture, "labels": found.labels}
 
-    def _bound(self, model: VaDEModel, batch: Batch) -> Mapping[str, Tensor]:
+    def _bound(self, model: VaDEModel, batch: Batch, labels: Int64[Tensor, " n"]) -> Mapping[str, Tensor]:
         """Return the negative evidence lower bound, eq. 12, in three terms."""
         mean, log_var = model.network.posterior(batch.x)
         z = reparameterise(mean, log_var, torch.randn_like(mean))
         x_hat = model.network.decode(z)
         kl = kl_to_components(mean, log_var, model.mixture.means, model.mixture.safe_log_vars)
         log_weights = model.mixture.log_weights
-        if self.posterior == "exact":
+        if batch.progress.share < self.handover.hold:
+            log_q = _decided(labels.to(batch.index.device)[batch.index], self.n_clusters)
+        elif self.posterior == "exact":
             log_q = log_posterior(kl, log_weights)
         else:
             log_q = torch.log_softmax(model.mixture.log_joint(z), dim=1)  # eq. 16, with the z that is decoded
@@ -225,6 +237,11 @@ class VaDE(AbstractDeepClusterer):
             "code": weight * code_cost.mean(),
             "cluster": weight * cluster_cost.mean(),
         }
+
+
+def _decided(labels: Int64[Tensor, " b"], k: int) -> Float[Tensor, "b k"]:
+    """Log of an assignment that is all but certain; finite, since certainty has an infinite logarithm elsewhere."""
+    return torch.log_softmax(50.0 * F.one_hot(labels, k), dim=1)
 
 
 def _reconstruct(model: VaDEModel, batch: Batch) -> Mapping[str, Tensor]:
@@ -293,7 +310,7 @@ def _paper(data: str | None) -> dict[str, Any]:
         "network": MLP(),
         "posterior": "sampled",
         "start": "mixture",
-        "handover": Handover(warmup=0.0),
+        "handover": Handover(warmup=0.0, hold=0.0),
         "pretrain": Schedule(epochs=50),
         "schedule": Schedule(epochs=epochs, lr=2e-3, eps=1e-4, decay=halving, batch_size=100),
     }

@@ -1,5 +1,6 @@
 """Closed-form partitions of codes: nothing here trains a network."""
 
+from deepclust.partition.agglomerative import graph_degree_linkage
 from deepclust.partition.kmeans import KMeansPartition, kmeans
 from deepclust.partition.mixture import GaussianMixturePartition, diagonal_moments, gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
@@ -9,6 +10,7 @@ __all__ = [
     "KMeansPartition",
     "diagonal_moments",
     "gaussian_mixture",
+    "graph_degree_linkage",
     "kmeans",
     "spectral_labels",
 ]

@@ -1,0 +1,262 @@
+"""``deepclust``: fit, predict, sample, methods, datasets.
+
+Exit codes: 0 done; 2 a parameter or option is wrong; 3 the data cannot be read or clustered; 4 a run or model folder is
+wrong; 5 training diverged; 6 a file could not be written; 130 stopped, with a checkpoint to resume from.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from deepclust import errors
+
+app = typer.Typer(
+    name="deepclust",
+    help="Find the groups in unlabelled data, see them, and know how far to trust them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.InterruptedRun, 130),
+    (errors.InvalidParameterError, 2),
+    (errors.DivergenceError, 5),
+    (errors.InvalidDataError, 3),
+    (errors.DownloadError, 3),
+    (errors.RunFolderError, 4),
+    (errors.ModelFormatError, 4),
+    (errors.CheckpointError, 4),
+    (errors.NotSupportedError, 2),
+    (errors.DeepclustError, 1),
+    (OSError, 6),
+    (MemoryError, 6),
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+DataKey = Annotated[str | None, typer.Option(help="Which array of an .npz or .mat file.", show_default=False)]
+
+
+@app.command()
+def fit(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="INPUT", help="A data set's name, a file, or a folder of images.", show_default=False),
+    ] = None,
+    k: Annotated[int, typer.Option("--clusters", "-k", help="Number of clusters.")] = 10,
+    method: Annotated[str, typer.Option(help="See 'deepclust methods'.")] = "vade",
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Run folder.  [default: runs/<data>-<method>-s<seed>]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped; takes no INPUT.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing run folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of the clustering phase; by default from the number of rows.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Time limit of the training.")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any parameter, such as pretrain__epochs=20."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|COLUMN", help="Labels, for evaluation only; 'folder' takes images' subfolders."),
+    ] = None,
+    id_column: Annotated[str | None, typer.Option("--id", metavar="COLUMN", help="Column that names rows.")] = None,
+    data_key: DataKey = None,
+    missing: Annotated[str, typer.Option(help="Missing numbers of a table: error, mean or median.")] = "error",
+    categorical: Annotated[str, typer.Option(help="Text columns of a table: error, onehot or drop.")] = "error",
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Resize images to this; by default the common size, up to 64.")
+    ] = None,
+    image_mode: Annotated[str, typer.Option(help="auto, grey or rgb.")] = "auto",
+    skip_bad: Annotated[bool, typer.Option(help="Leave out images that cannot be read.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cluster data: train, and write a run folder with assignments, model and page."""
+    from deepclust.cli.fitting import ask, carry_out
+
+    if resume is not None:
+        if source is not None:
+            _fail("--resume takes no INPUT: the run folder knows its own.", 2)
+        carry_out(resume, quiet=quiet, as_json=as_json)
+        return
+    if source is None:
+        _fail("INPUT is missing: name a data set, a file or a folder of images, or --resume a run.", 2)
+    options = {
+        "data_key": data_key,
+        "id_column": id_column,
+        "labels": labels,
+        "missing": _one_of("--missing", missing, ("error", "mean", "median")),
+        "categorical": _one_of("--categorical", categorical, ("error", "onehot", "drop")),
+        "image_size": _size(image_size),
+        "image_mode": _one_of("--image-mode", image_mode, ("auto", "grey", "rgb")),
+        "skip_bad": skip_bad,
+    }
+    asked = {
+        "source": source,
+        "method": method,
+        "n_clusters": k,
+        "seed": seed,
+        "device": _one_of("--device", device, ("auto", "cpu", "cuda", "mps")),
+        "epochs": epochs,
+        "max_seconds": max_seconds,
+        "params": _params(param or []),
+    }
+    folder = ask(asked, options, out, overwrite=overwrite, quiet=quiet or as_json)
+    carry_out(folder, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    source: Annotated[str, typer.Argument(metavar="NEW_INPUT", help="New rows, like those of the run.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .parquet or .csv file.  [default: RUN/predictions/<input>.parquet]"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    data_key: DataKey = None,
+    skip_bad: Annotated[bool, typer.Option(help="Leave out images that cannot be read.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Assign new rows to the clusters of a run."""
+    import dataclasses
+
+    from deepclust.runs import Run, predict_run, write_assignments
+
+    the_run = Run(run)
+    read = the_run.request.read
+    read = dataclasses.replace(read, data_key=data_key or read.data_key, skip_bad=skip_bad or read.skip_bad)
+    target = out or run / "predictions" / f"{Path(source).name.split('.')[0]}.parquet"
+    if target.suffix not in (".parquet", ".csv"):
+        _fail(f"--out must end in .parquet or .csv. Got {target}.", 2)
+    if target.exists() and not overwrite:
+        _fail(f"{target} exists. Choose another --out, or pass --overwrite.", 4)
+    with _console(quiet or as_json).status("assigning rows"):
+        loaded, labels, proba = predict_run(the_run, source, read)
+    write_assignments(target, loaded, labels, proba)
+    sizes = {str(c): int((labels == c).sum()) for c in range(proba.shape[1])}
+    _say({"rows": len(labels), "sizes": sizes, "out": str(target)}, f"{len(labels)} rows: {target}", quiet, as_json)
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    cluster: Annotated[int | None, typer.Option(help="Draw from this cluster; by default from all.")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    out: Annotated[Path, typer.Option(help="A .png file (images), or .npy or .csv.")] = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw new members of a cluster from a generative model."""
+    from deepclust.cli.sampling import write_samples
+    from deepclust.runs import Run
+
+    if out.exists() and not overwrite:
+        _fail(f"{out} exists. Choose another --out, or pass --overwrite.", 4)
+    model = Run(run).load_model()
+    drawn, clusters = model.sample(n, cluster, random_state=seed)
+    write_samples(out, drawn, clusters, model)
+    _say({"n": n, "cluster": cluster, "out": str(out)}, f"{n} samples: {out}", quiet, as_json)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods."""
+    from deepclust.methods import METHODS
+
+    rows = {name: entry.summary for name, entry in METHODS.items()}
+    _list(rows, as_json)
+
+
+@app.command()
+def datasets(as_json: AsJson = False) -> None:
+    """List the public data sets that can be named as INPUT."""
+    from deepclust.data.sets import DATASETS
+
+    _list(DATASETS, as_json)
+
+
+def _list(rows: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        typer.echo(f"{name:<{width}}  {text}")
+
+
+def _say(facts: dict[str, Any], words: str, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+    elif not quiet:
+        typer.echo(words)
+
+
+def _console(quiet: bool) -> Console:
+    return Console(stderr=True, quiet=quiet)
+
+
+def _one_of(option: str, value: str, legal: tuple[str, ...]) -> str:
+    if value not in legal:
+        _fail(f"{option} must be one of {', '.join(legal)}. Got {value!r} instead.", 2)
+    return value
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
+        _fail(f"--image-size must be one side or HxW in pixels, such as 32 or 28x36. Got {text!r} instead.", 2)
+    return int(parts[0]), int(parts[-1])
+
+
+def _params(items: list[str]) -> dict[str, Any]:
+    """Read NAME=VALUE pairs; a value is JSON where it can be, else text."""
+    found: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            _fail(f"--param must be NAME=VALUE. Got {item!r} instead.", 2)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"deepclust: {message}", err=True)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command line; every foreseen error ends in one sentence and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("stopped.", 130)
+    except tuple(kind for kind, _ in _EXIT_CODES) as error:
+        code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+        message = str(error) or type(error).__name__
+        _fail(" ".join(message.split()), code)
+    sys.exit(0)

@@ -1,0 +1,272 @@
+"""Whatever a user names on the command line, as rows: a data set, a file, a folder of images."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepclust.data.idx import parse_idx
+from deepclust.data.images import Mode, read_folder
+from deepclust.data.sets import DATASETS, load_dataset
+from deepclust.data.tables import Categorical, Missing, TableEncoder
+from deepclust.errors import InvalidDataError, UnreadableFileError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read; every field is plain JSON, so that a run can be read again."""
+
+    data_key: str | None = None
+    id_column: str | None = None
+    labels: str | None = None
+    missing: Missing = "error"
+    categorical: Categorical = "error"
+    image_size: tuple[int, int] | None = None
+    image_mode: Mode = "auto"
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows with what identifies them.
+
+    Attributes
+    ----------
+    name : str
+        Short name for titles and folders.
+    X : array
+        Rows.
+    id_name : str or None
+        What ``ids`` are: ``"path"`` or the id column's name.
+    ids : array or None
+        One a row.
+    y : array or None
+        Labels, for evaluation only.
+    encoder : TableEncoder or None
+        How a table became numbers.
+    feature_names : list of str or None
+        Names of the values in a row.
+    notes : list of str
+        What the user should know, such as files left out.
+    """
+
+    name: str
+    X: Any
+    id_name: str | None = None
+    ids: Array | None = None
+    y: Array | None = None
+    encoder: TableEncoder | None = None
+    feature_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_input(
+    source: str,
+    options: ReadOptions | None = None,
+    *,
+    encoder: TableEncoder | None = None,
+    watch: Callable[[float], None] | None = None,
+) -> Loaded:
+    """Read a data set's name, a file or a folder of images.
+
+    Parameters
+    ----------
+    source
+        What the user named.
+    options
+        How to read it.
+    encoder
+        For a table, the fitted encoder of a former run.
+    watch
+        Called with the share that is done, where reading is long.
+
+    Raises
+    ------
+    UnreadableFileError
+        Where it is missing, truncated, or of no known format.
+    """
+    options = options or ReadOptions()
+    if source in DATASETS:
+        data = load_dataset(source)
+        return _with_labels(Loaded(name=data.name, X=data.X, y=data.y), options)
+    path = Path(source)
+    if not path.exists():
+        raise UnreadableFileError(f"{source} is neither a file, nor a folder, nor a data set ({', '.join(DATASETS)}).")
+    if path.is_dir():
+        return _with_labels(_images(path, options, watch), options)
+    reader = _reader(path)
+    if reader is None:
+        raise UnreadableFileError(
+            f"{path} is of no known format. Known: {', '.join(sorted([*_ARRAYS, *_TABLES]))}, "
+            "IDX (…-ubyte, .idx, .gz) and folders of images."
+        )
+    loaded = reader(path, options, encoder)
+    return _with_labels(loaded, options)
+
+
+def read_labels(path: Path) -> Array:
+    """Read one label a row from an .npy, .csv, .parquet, .txt or IDX file."""
+    if path.suffix == ".txt":
+        return np.asarray(path.read_text().split())
+    reader = _reader(path)
+    if reader is None:
+        raise UnreadableFileError(f"{path} is of no known format for labels: use .txt, .csv, .npy, .parquet or IDX.")
+    if path.suffix in _TABLES:
+        table = _TABLES[path.suffix](path)
+        if len(table.column_names) != 1:
+            names = ", ".join(table.column_names)
+            raise InvalidDataError(f"{path} must have one column, the labels; it has {names}.")
+        return np.asarray(table.column(0).to_pylist())
+    return np.asarray(reader(path, ReadOptions(), None).X).ravel()
+
+
+def _reader(path: Path) -> Callable[[Path, ReadOptions, TableEncoder | None], Loaded] | None:
+    suffix = path.suffix.lower()
+    if suffix in _ARRAYS:
+        return lambda p, o, _: Loaded(name=p.stem, X=_ARRAYS[suffix](p, o))
+    if suffix in _TABLES:
+        return _table
+    if suffix in (".gz", ".idx", ".idx1", ".idx3") or path.name.endswith("-ubyte"):
+        return lambda p, o, _: Loaded(name=p.name.split(".")[0].split("-idx")[0], X=_read_idx(p))
+    return None
+
+
+def _with_labels(loaded: Loaded, options: ReadOptions) -> Loaded:
+    """Add labels from a file, where the user named one that is not a column of the table."""
+    if options.labels is None or loaded.y is not None:
+        return _checked(loaded)
+    path = Path(options.labels)
+    if options.labels == "folder" and loaded.id_name == "path" and loaded.ids is not None:
+        return _replaced(loaded, y=np.asarray([str(Path(str(p)).parent) for p in loaded.ids]))
+    if not path.is_file():
+        columns = f"; the table has {', '.join(loaded.feature_names)}" if loaded.feature_names else ""
+        raise InvalidDataError(f"--labels {options.labels!r} is neither a column nor a file{columns}.")
+    return _checked(_replaced(loaded, y=read_labels(path)))
+
+
+def _checked(loaded: Loaded) -> Loaded:
+    if loaded.y is not None and len(loaded.y) != len(loaded.X):
+        raise InvalidDataError(f"There are {len(loaded.y)} labels for {len(loaded.X)} rows; there must be one a row.")
+    return loaded
+
+
+def _replaced(loaded: Loaded, **changes: Any) -> Loaded:
+    return Loaded(**{**loaded.__dict__, **changes})
+
+
+def _images(path: Path, options: ReadOptions, watch: Callable[[float], None] | None) -> Loaded:
+    found = read_folder(path, size=options.image_size, mode=options.image_mode, skip_bad=options.skip_bad, watch=watch)
+    notes = [f"{name} was left out: {reason}" for name, reason in found.bad]
+    return Loaded(name=path.resolve().name, X=found.images, id_name="path", ids=np.asarray(found.paths), notes=notes)
+
+
+def _table(path: Path, options: ReadOptions, encoder: TableEncoder | None) -> Loaded:
+    table = _TABLES[path.suffix.lower()](path)
+    if table.num_rows == 0:
+        raise InvalidDataError(f"{path} has no rows.")
+    id_name, ids, y = options.id_column, None, None
+    if id_name is not None:
+        ids, table = _take(table, id_name, path)
+    if options.labels is not None and options.labels in table.column_names:
+        y, table = _take(table, options.labels, path)
+    if encoder is None:
+        encoder = TableEncoder(missing=options.missing, categorical=options.categorical).fit(table)
+    X = encoder.transform(table)
+    names = [str(name) for name in encoder.get_feature_names_out()]
+    return Loaded(name=path.stem, X=X, id_name=id_name, ids=ids, y=y, encoder=encoder, feature_names=names)
+
+
+def _take(table: Any, column: str, path: Path) -> tuple[Array, Any]:
+    if column not in table.column_names:
+        raise InvalidDataError(f"{path} has no column {column!r}; it has {', '.join(table.column_names)}.")
+    return np.asarray(table.column(column).to_pylist()), table.drop_columns([column])
+
+
+def _read_npy(path: Path, options: ReadOptions) -> Array:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UnreadableFileError(f"{path} is truncated or not an array file ({_first_line(error)}).") from error
+
+
+def _read_npz(path: Path, options: ReadOptions) -> Array:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return np.asarray(content[_pick(list(content.files), options.data_key, path)])
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UnreadableFileError(f"{path} is truncated or not an .npz file ({_first_line(error)}).") from error
+
+
+def _read_mat(path: Path, options: ReadOptions) -> Array:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        content = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+    except NotImplementedError as error:
+        raise UnreadableFileError(
+            f"{path} is a MATLAB 7.3 file, which this version does not read. Save it with '-v7' in MATLAB."
+        ) from error
+    except (OSError, ValueError, TypeError, MatReadError) as error:
+        raise UnreadableFileError(f"{path} is truncated or not a MATLAB file ({_first_line(error)}).") from error
+    return np.asarray(content[_pick(list(content), options.data_key, path)])
+
+
+def _pick(keys: list[str], wanted: str | None, path: Path) -> str:
+    """Choose the array: the one named, or the only one."""
+    if wanted in keys:
+        return str(wanted)
+    if wanted is None and len(keys) == 1:
+        return keys[0]
+    what = "has several arrays" if wanted is None else f"has no array {wanted!r}"
+    raise InvalidDataError(f"{path} {what}: {', '.join(keys)}. Name one with --data-key.")
+
+
+def _read_idx(path: Path) -> Array:
+    raw = path.read_bytes()
+    try:
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError) as error:
+        raise UnreadableFileError(f"{path} is truncated or not gzip ({_first_line(error)}).") from error
+    return parse_idx(content, str(path))
+
+
+def _read_csv(path: Path) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        return csv.read_csv(path)
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(f"{path} is not a table of comma-separated values ({_first_line(error)}).") from error
+
+
+def _read_parquet(path: Path) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UnreadableFileError(f"{path} is truncated or not a Parquet file ({_first_line(error)}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+_ARRAYS: dict[str, Callable[[Path, ReadOptions], Array]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".mat": _read_mat,
+}
+_TABLES: dict[str, Callable[[Path], Any]] = {".csv": _read_csv, ".parquet": _read_parquet}
