@@ -200,7 +200,7 @@ def _read_npy(path: Path, options: ReadOptions) -> Array:
 
 def _read_npz(path: Path, options: ReadOptions) -> Array:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return np.asarray(content[_pick(list(content.files), options.data_key, path)])
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UnreadableFileError(f"{path} is truncated or not an .npz file ({_first_line(error)}).") from error
@@ -208,15 +208,13 @@ def _read_npz(path: Path, options: ReadOptions) -> Array:
 
 def _read_mat(path: Path, options: ReadOptions) -> Array:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
         content = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
     except NotImplementedError as error:
         raise UnreadableFileError(
             f"{path} is a MATLAB 7.3 file, which this version does not read. Save it with '-v7' in MATLAB."
         ) from error
-    except (OSError, ValueError, TypeError, MatReadError) as error:
+    except Exception as error:  # a parser of foreign bytes: broken ones make it raise whatever they hit
         raise UnreadableFileError(f"{path} is truncated or not a MATLAB file ({_first_line(error)}).") from error
     return np.asarray(content[_pick(list(content), options.data_key, path)])
 

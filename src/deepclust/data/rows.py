@@ -22,6 +22,7 @@ from deepclust.errors import InvalidDataError
 Channels = Literal["first", "last"]
 Array = npt.NDArray[Any]
 
+_LARGEST = 1e100  # squares of differences, and sums of those over all rows, stay finite
 _CHUNK_VALUES = 1 << 22  # values looked at in one go when all rows are scanned: 32 MB in double precision
 
 
@@ -263,6 +264,10 @@ def _scan(array: Any, layout: Layout, owner: str) -> Moments:
     for start, block in _chunks(array):
         x = _dense(block, layout).astype(np.float64, copy=False)
         _check_finite(x, start, owner)
+        if max(x.max(), -x.min()) > _LARGEST:
+            raise InvalidDataError(
+                f"{owner} needs values up to {_LARGEST:g}; X holds {x.flat[np.abs(x).argmax()]:g}. Rescale it."
+            )
         low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
         # Chan's update: exact for any chunking, and safe for features far from zero.
         block_mean, b = x.mean(axis=0), len(x)

@@ -156,10 +156,13 @@ def _arrow_column(column: Any) -> npt.NDArray[Any]:
 
 
 def _plain_column(column: Any) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any]
     if not _looks_numeric(column):
-        return np.asarray(column, dtype=object)
+        values = np.asarray(column.to_list(), dtype=object)
+        nothing = all(value is None for value in values)  # no value, so no type either
+        return np.full(len(values), np.nan) if nothing else values
     if hasattr(column, "isna"):  # pandas, whose nullable columns must be told what a missing value becomes
-        values: npt.NDArray[Any] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return values
     return np.asarray(column, dtype=np.float64)
 

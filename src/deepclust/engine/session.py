@@ -262,7 +262,7 @@ class Session:
         for term, value in terms.items():
             if not torch.isfinite(value):
                 raise DivergenceError(
-                    f"Phase {phase.name!r} diverged at epoch {at.epoch}: term {term!r} is {float(value)}. "
+                    f"Phase {phase.name!r} diverged at epoch {at.epoch}: term {term!r} is {float(value.detach())}. "
                     f"Lower the phase's learning rate (now {phase.schedule.lr:g}), set its clip_norm, or check the "
                     "scale of the data."
                 )

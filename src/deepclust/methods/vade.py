@@ -69,7 +69,16 @@ from deepclust.networks.likelihood import (
 )
 from deepclust.objectives.gaussian import kl_to_components, reparameterise
 from deepclust.objectives.mixture import Mixture, assignment_cost, log_posterior
-from deepclust.params import AbstractParameters, Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
+from deepclust.params import (
+    AbstractParameters,
+    Auto,
+    ClusterCount,
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    RandomState,
+    Share,
+)
 from deepclust.partition import diagonal_moments, gaussian_mixture, graph_degree_linkage, kmeans, spectral_labels
 
 Start = Literal["linkage", "mixture", "kmeans", "spectral"]
@@ -91,6 +100,8 @@ class Handover(AbstractParameters):
         Share of the clustering phase during which every row stays with the cluster that the start gave it, while
         networks and mixture adapt. Codes of an auto-encoder are not Gaussian within a cluster: let go at once, rows
         cross over before the networks have had a chance to make them so. The bound holds for any assignment.
+    pull
+        Weight of an extra cross-entropy between those assignments and the model's own while they are held.
     mixture_rate
         Learning rate of the mixture relative to that of the networks.
     """
@@ -98,6 +109,7 @@ class Handover(AbstractParameters):
     noise: PositiveFloat = 0.1
     warmup: Share = 0.1
     hold: Share = 0.3
+    pull: NonNegativeFloat = 10.0
     mixture_rate: PositiveFloat = 1.0
 
 
@@ -223,8 +235,9 @@ class VaDE(AbstractDeepClusterer):
         x_hat = model.network.decode(z)
         kl = kl_to_components(mean, log_var, model.mixture.means, model.mixture.safe_log_vars)
         log_weights = model.mixture.log_weights
-        if batch.progress.share < self.handover.hold:
-            log_q = _decided(labels.to(batch.index.device)[batch.index], self.n_clusters)
+        held = labels.to(batch.index.device)[batch.index] if batch.progress.share < self.handover.hold else None
+        if held is not None:
+            log_q = _decided(held, self.n_clusters)
         elif self.posterior == "exact":
             log_q = log_posterior(kl, log_weights)
         else:
@@ -232,11 +245,14 @@ class VaDE(AbstractDeepClusterer):
         code_cost, cluster_cost = assignment_cost(log_q, kl, log_weights)
         warmup = self.handover.warmup
         weight = min(1.0, batch.progress.share / warmup) if warmup else 1.0
-        return {
+        terms = {
             "reconstruction": model.likelihood.nll(x_hat, batch.x).mean(),
             "code": weight * code_cost.mean(),
             "cluster": weight * cluster_cost.mean(),
         }
+        if held is not None and self.handover.pull:
+            terms["hold"] = weight * self.handover.pull * F.cross_entropy(log_weights - kl, held)
+        return terms
 
 
 def _decided(labels: Int64[Tensor, " b"], k: int) -> Float[Tensor, "b k"]:

@@ -72,7 +72,8 @@ class Custom:
 
     def build(self, spec: Spec) -> Autoencoder:
         """Copy the modules (the user's stay as they are) and check that they fit the data and each other."""
-        encoder, decoder = copy.deepcopy(self.encoder), copy.deepcopy(self.decoder)
+        device = torch.empty(0).device  # the meta device while a saved model's shapes are checked
+        encoder, decoder = copy.deepcopy(self.encoder).to(device), copy.deepcopy(self.decoder).to(device)
         with torch.no_grad():
             z = _try("encoder", encoder, torch.zeros(2, *spec.shape))
             if z.ndim != 2 or len(z) != 2:

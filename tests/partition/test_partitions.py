@@ -1,0 +1,57 @@
+"""Thin wrappers keep what they wrap, and survive what it does not."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from deepclust.metrics import accuracy
+from deepclust.partition import diagonal_moments, gaussian_mixture, kmeans, spectral_labels
+
+
+@pytest.fixture
+def three(blobs):
+    X, y = blobs
+    return torch.from_numpy(X), y
+
+
+def test_kmeans_gives_the_nearest_centre(three):
+    z, y = three
+    found = kmeans(z, 3, seed=0)
+    assert accuracy(y, found.labels.numpy()) == 1
+    assert (torch.cdist(z.double(), found.centers).argmin(1) == found.labels).all()
+    assert found.inertia == pytest.approx(float((z - found.centers[found.labels]).square().sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "full"])
+def test_mixture_fits_in_the_units_of_the_codes(three, covariance):
+    z, y = three
+    for scale in (1e-6, 1.0, 1e6):
+        found = gaussian_mixture(z * scale, 3, seed=0, covariance=covariance)
+        assert accuracy(y, found.labels.numpy()) == 1
+        assert_close(found.weights.sum(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_mixture_survives_dead_dimensions_and_duplicates(three):
+    z = three[0].clone()
+    z[:, 5:] = 0
+    found = gaussian_mixture(z.repeat(2, 1), 3, seed=0, covariance="full")
+    assert (found.covariances.diagonal(dim1=1, dim2=2) > 0).all()
+
+
+def test_moments_of_a_partition_are_those_of_its_clusters_and_empty_ones_are_safe(three):
+    z, y = three
+    labels = torch.from_numpy(y).long()
+    found = diagonal_moments(z, labels, 4)
+    for c in range(3):
+        assert_close(found.means[c], z[labels == c].double().mean(0))
+        assert_close(found.covariances[c], z[labels == c].double().var(0, correction=0))
+    assert torch.isfinite(found.covariances).all()
+    assert_close(found.weights.sum(), torch.tensor(1.0, dtype=torch.float64))
+    assert found.weights[3] < 0.01
+
+
+def test_spectral_cut_with_and_without_landmarks(three):
+    z, y = three
+    assert accuracy(y, spectral_labels(z, 3, seed=0).numpy()) == 1
+    assert accuracy(y, spectral_labels(z, 3, seed=0, landmarks=60).numpy()) == 1
+    assert (spectral_labels(z, 1, seed=0) == 0).all()
