@@ -64,7 +64,8 @@ def _restore(value: Any, name: str, given: dict[str, Any], default: Any) -> Any:
     kind = _parameter_classes().get(str(fields.pop("$type", "")))
     if kind is None:
         raise ModelFormatError(f"Parameter {name!r} is of type {value.get('$type')!r}, which this version lacks.")
-    return kind(**{key: _restore(item, key, given, None) for key, item in fields.items()})
+    default = defaults(kind)
+    return kind(**{key: _restore(item, key, given, default.get(key)) for key, item in fields.items()})
 
 
 def _parameter_classes() -> dict[str, type[AbstractParameters]]:

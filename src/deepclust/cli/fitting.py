@@ -19,7 +19,10 @@ from deepclust.data.readers import ReadOptions
 from deepclust.data.sets import DATASETS
 from deepclust.engine import Callback, Session, Trainer
 from deepclust.errors import InterruptedRun
+from deepclust.params import check_parameters
 from deepclust.runs import Request, Run, create_run, perform
+
+_HOME = Path("runs")
 
 
 def ask(asked: dict[str, Any], options: dict[str, Any], out: Path | None, *, overwrite: bool, quiet: bool) -> Path:
@@ -30,9 +33,9 @@ def ask(asked: dict[str, Any], options: dict[str, Any], out: Path | None, *, ove
     if options["labels"] and Path(options["labels"]).is_file():
         options = {**options, "labels": str(Path(options["labels"]).resolve())}
     request = Request(**asked, read=ReadOptions(**options))
-    request.estimator(Trainer())  # a wrong method or parameter is told before anything is written
+    check_parameters(request.estimator(Trainer()))  # a wrong method or parameter is told before anything is written
     name = source if source in DATASETS else re.sub(r"[^\w.-]+", "-", Path(source).resolve().stem)
-    folder = out or Path("runs") / f"{name}-{request.method}-s{request.seed}"
+    folder = out or _HOME / f"{name}-{request.method}-s{request.seed}"
     create_run(folder, request, overwrite=overwrite)
     return folder
 
@@ -64,6 +67,8 @@ def _forget_if_empty(folder: Path) -> None:
     if content == {"run.json"}:
         (folder / "run.json").unlink()
         folder.rmdir()
+        if folder.parent == _HOME and not any(_HOME.iterdir()):
+            _HOME.rmdir()
 
 
 def _watched(run: Run, *, quiet: bool) -> dict[str, Any]:

@@ -34,16 +34,17 @@ class ProgressBars(Callback):
         self._works: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
-        self._bars.start()
-        return self
+        return self  # nothing is shown before there is something to show: a refusal is one sentence
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._bars.live.is_started:
+            self._bars.stop()
 
     def on_phase_start(self, session: Session, phase: Phase, progress: Place) -> None:
         """Open a bar."""
+        self._bars.start()
         self._phases[phase.name] = self._bars.add_task(
             phase.name, total=progress.steps, completed=progress.step, note=""
         )
@@ -67,6 +68,7 @@ class ProgressBars(Callback):
     def show(self, name: str, share: float) -> None:
         """Show any work by the share that is done; its bar goes when it is."""
         if name not in self._works:
+            self._bars.start()
             self._works[name] = self._bars.add_task(name, total=1.0, note="")
         self._bars.update(self._works[name], completed=share)
         if share >= 1:

@@ -208,6 +208,7 @@ def _read_npz(path: Path, options: ReadOptions) -> Array:
 
 def _read_mat(path: Path, options: ReadOptions) -> Array:
     from scipy.io import loadmat
+
     try:
         content = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
     except NotImplementedError as error:

@@ -399,7 +399,7 @@ def _plain(value: Any) -> Any:
 
 
 def _add(totals: dict[str, Tensor] | None, terms: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """Sum terms over the rows of an epoch."""
+    """Sum terms over the rows of an epoch; an objective has the same terms throughout a phase."""
     fresh = {name: value.detach().double().cpu() * rows for name, value in terms.items()}
     fresh["$rows"] = torch.tensor(float(rows), dtype=torch.float64)
     return fresh if totals is None else {name: totals[name] + value for name, value in fresh.items()}

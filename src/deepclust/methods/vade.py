@@ -250,8 +250,9 @@ class VaDE(AbstractDeepClusterer):
             "code": weight * code_cost.mean(),
             "cluster": weight * cluster_cost.mean(),
         }
-        if held is not None and self.handover.pull:
-            terms["hold"] = weight * self.handover.pull * F.cross_entropy(log_weights - kl, held)
+        if self.handover.hold and self.handover.pull:  # a phase has the same terms throughout
+            pull = weight * self.handover.pull if held is not None else 0.0
+            terms["hold"] = pull * F.cross_entropy(log_weights - kl, held) if pull else torch.zeros_like(code_cost[0])
         return terms
 
 

@@ -1,0 +1,83 @@
+"""kill -9 at random moments, in real processes: untouched, or resumable to the same labels."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+QUICK = [
+    "-p",
+    "pretrain__epochs=30",
+    "--epochs",
+    "30",
+    "-p",
+    "trainer__checkpoint_seconds=0.05",
+    "-p",
+    'trainer__precision="fp32"',
+]
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepclust", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def labels(out):
+    return pq.read_table(out / "assignments.parquet").column("cluster").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "x.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert start("fit", data, "-k", "4", "--out", out, *QUICK).wait() == 0
+    return labels(out)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_run_resumes_to_the_same_labels(seed, data, whole, tmp_path):
+    out, rng = tmp_path / "run", np.random.default_rng(seed)
+    arguments = ["fit", data, "-k", "4", "--out", out, *QUICK]
+    for _ in range(4):
+        process = start(*arguments)
+        time.sleep(float(rng.uniform(1.5, 6.0)))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if out.exists():
+            arguments = ["fit", "--resume", out]
+    assert start(*arguments).wait() == 0
+    assert labels(out) == whole
+    assert not list(tmp_path.glob("**/*.part"))[1:], "at most what the last kill cut short"
+
+
+def test_first_signal_stops_with_a_checkpoint_and_a_message(data, whole, tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepclust", "fit", str(data), "-k", "4", "--out", str(out), *QUICK],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not (out / "checkpoint").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert f"deepclust fit --resume {out}" in " ".join(said.split())
+    assert start("fit", "--resume", out).wait() == 0
+    assert labels(out) == whole
