@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/deepclust fit digits -k 10 --labels builtin --out runs/demo --overwrite
+	$(BIN)/deepclust fit digits -k 10 --out runs/demo --overwrite
 
 test: setup lint types
 	$(BIN)/python -m pytest -n auto

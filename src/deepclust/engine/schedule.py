@@ -24,8 +24,8 @@ from deepclust.params import (
 class Budget(AbstractParameters):
     """A number of epochs that follows from the number of rows.
 
-    A network learns by steps, not by epochs: 40 passes over 1,797 rows are 300 steps and starve it, 40 passes over ten
-    million rows are more than it needs.
+    A network learns by steps, not by epochs: 100 passes over 1,797 rows are 800 steps and starve it, 100 passes over
+    ten million rows are more than it needs.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class Budget(AbstractParameters):
         Bounds on the number of steps of the phase; at least one pass is always made.
     """
 
-    passes: Count = 40
-    least_steps: Count = 4_000
-    most_steps: Count = 40_000
+    passes: Count = 100
+    least_steps: Count = 2_000
+    most_steps: Count = 30_000
 
     def epochs(self, steps_per_epoch: int) -> int:
         """Return how many epochs of this many steps fit the budget."""

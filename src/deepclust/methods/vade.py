@@ -27,8 +27,10 @@ From the paper: ``posterior="exact"`` (our default) uses the assignment that max
 :math:`q^*(c|x) \propto \pi_c e^{-\mathrm{KL}_c}`, in place of p(c|z) at one sampled z (eq. 16), whose derivation sets a
 divergence to zero that cannot vanish; ``posterior="sampled"`` is the paper's. The log-variance head starts as a small
 constant (`Handover`), since pretraining leaves it untrained. Divergences are faded in over the first steps. The mixture
-starts from an agglomeration of the codes' neighbour graph. Preset ``"paper"`` switches all of these off but the head's
-start.
+starts from an agglomeration of the codes' neighbour graph, and for the first half of the phase every row stays with the
+cluster that this gave it, with a cross-entropy that pulls the codes of different clusters apart: in the codes of an
+auto-encoder those clusters are not Gaussian, and let go at once many rows cross over. Preset ``"paper"`` switches all
+of these off but the head's start.
 
 From the released program: the mixture weight enters the responsibilities once (there: to the power of the latent
 dimension); no constant is added to densities (there: 1e-10, which makes all responsibilities equal in 20 dimensions);
@@ -108,7 +110,7 @@ class Handover(AbstractParameters):
 
     noise: PositiveFloat = 0.1
     warmup: Share = 0.1
-    hold: Share = 0.3
+    hold: Share = 0.5
     pull: NonNegativeFloat = 10.0
     mixture_rate: PositiveFloat = 1.0
 
@@ -245,14 +247,15 @@ class VaDE(AbstractDeepClusterer):
         code_cost, cluster_cost = assignment_cost(log_q, kl, log_weights)
         warmup = self.handover.warmup
         weight = min(1.0, batch.progress.share / warmup) if warmup else 1.0
+        weighted = weight * code_cost.mean()
         terms = {
             "reconstruction": model.likelihood.nll(x_hat, batch.x).mean(),
-            "code": weight * code_cost.mean(),
+            "code": weighted,
             "cluster": weight * cluster_cost.mean(),
         }
         if self.handover.hold and self.handover.pull:  # a phase has the same terms throughout
-            pull = weight * self.handover.pull if held is not None else 0.0
-            terms["hold"] = pull * F.cross_entropy(log_weights - kl, held) if pull else torch.zeros_like(code_cost[0])
+            pull = torch.zeros_like(weighted) if held is None else F.cross_entropy(log_weights - kl, held)
+            terms["hold"] = weight * self.handover.pull * pull
         return terms
 
 
