@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -19,11 +18,11 @@ from torch import Tensor, nn
 
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Rows
-from deepclust.engine.checkpoint import read_tree, write_tree
 from deepclust.engine.inference import map_rows
+from deepclust.engine.journal import Journal
 from deepclust.engine.phase import Phase, permutation
 from deepclust.engine.seeds import derive_seed
-from deepclust.errors import CheckpointError, DivergenceError, InterruptedRun
+from deepclust.errors import DivergenceError, InterruptedRun
 from deepclust.networks.scaler import Scaler
 
 if TYPE_CHECKING:
@@ -61,10 +60,8 @@ class Session:
 
     Attributes
     ----------
-    history : list of dict
-        One line an epoch: phase, epoch, the mean of every term, their sum ``loss``, rate and seconds.
-    events : list of dict
-        What happened besides: a time limit reached, a start chosen.
+    journal : Journal
+        What the run has reached.
     seed : int
         Of the current attempt; ``first_seed`` is the run's.
     start_labels : Tensor or None
@@ -78,19 +75,21 @@ class Session:
         self.seed = self.first_seed = seed
         self.start_labels: Tensor | None = None
         self.device = trainer.resolve_device()
-        self.history: list[dict[str, Any]] = []
-        self.events: list[dict[str, Any]] = []
-        self.fingerprint = fingerprint
+        self.journal = Journal(trainer.checkpoint_dir, fingerprint)
         self._scope = ""
-        self._finished: list[str] = []
-        self._once: dict[str, Any] = {}
         self._kept: dict[str, Stateful] = {}
-        self._boundary_state: dict[str, Any] | None = None  # model and kept objects when the last phase ended
-        self._elapsed = 0.0  # of former processes
-        self._began = time.monotonic()
         self._stop_asked = False
         self._fabric = self._make_fabric()
-        self._boundary, self._progress = self._load()
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One line an epoch: phase, epoch, the mean of every term, their sum ``loss``, rate and seconds."""
+        return self.journal.history
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened besides: a time limit reached, an attempt chosen."""
+        return self.journal.events
 
     def train(self, phase: Phase) -> None:
         """Run a phase, or skip it where a checkpoint says that it is finished.
@@ -103,14 +102,12 @@ class Session:
             When the run was asked to stop; the checkpoint has been written.
         """
         name = self._scope + phase.name
-        if name in self._finished:
-            if name == self._finished[-1]:
-                self._restore(self._boundary_state, phase.model)
-        else:
+        finished = self.journal.finished
+        if name not in finished:
             self._run(phase, name)
-            self._finished.append(name)
-            self._boundary_state = self._snapshot(phase.model)
-            self._write_boundary()
+            self.journal.finish(name, self._snapshot(phase.model))
+        elif name == finished[-1]:
+            self._restore(self.journal.boundary, phase.model)
         self._reseed(name)
 
     def map(self, fn: Callable[[Tensor], Any], model: nn.Module) -> Any:
@@ -145,15 +142,14 @@ class Session:
             Returns a tree of tensors and plain values. It must not change the model: a replay would miss that.
         """
         key = self._scope + name
-        if key not in self._once:
+        if key not in self.journal.once:
             self._check_stop()
             self._reseed(key, "before")
             self._watch(name, 0.0)
-            self._once[key] = _plain(fn())
+            self.journal.remember(key, _plain(fn()))
             self._watch(name, 1.0)
-            self._write_boundary()
         self._reseed(key)
-        return self._once[key]
+        return self.journal.once[key]
 
     def keep(self, name: str, item: _S) -> _S:
         """Register what outlives a step, so that checkpoints carry it. Call it before the phase that uses it."""
@@ -177,11 +173,6 @@ class Session:
     def ask_to_stop(self) -> None:
         """Ask the run to write a checkpoint and end at the next step; safe to call from a signal handler."""
         self._stop_asked = True
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds that the run has taken, former processes included."""
-        return self._elapsed + time.monotonic() - self._began
 
     def _run(self, phase: Phase, name: str) -> None:
         schedule = phase.schedule
@@ -269,7 +260,7 @@ class Session:
 
     def _out_of_time(self, phase: Phase) -> bool:
         limit = self.trainer.max_seconds
-        return limit is not None and self.elapsed > limit * phase.until
+        return limit is not None and self.journal.elapsed > limit * phase.until
 
     def _check_stop(self) -> None:
         if self._stop_asked:
@@ -295,46 +286,6 @@ class Session:
             precision = MixedPrecision("bf16-mixed", device=self.device) if mixed else Precision()
             return Fabric(accelerator=self.device, devices=1, plugins=[precision])
 
-    def _path(self, name: str) -> Path | None:
-        folder = self.trainer.checkpoint_dir
-        return None if folder is None else Path(folder) / f"{name}.safetensors"
-
-    def _load(self) -> tuple[Any, Any]:
-        """Read both files; progress counts only on top of the boundary that it was written on."""
-        boundary_path, progress_path = self._path("boundary"), self._path("progress")
-        if boundary_path is None or progress_path is None:
-            return None, None
-        boundary, progress = read_tree(boundary_path), read_tree(progress_path)
-        for state in (boundary, progress):
-            if state is not None and state["fingerprint"] != self.fingerprint:
-                raise CheckpointError(
-                    f"The checkpoint in {boundary_path.parent} is of another run: {self._difference(state)}. "
-                    "Use another checkpoint_dir, or delete it."
-                )
-        if boundary is not None:
-            self._finished, self._once = boundary["finished"], boundary["once"]
-            self.history, self.events = boundary["history"], boundary["events"]
-            self._boundary_state, self._elapsed = boundary["state"], boundary["elapsed"]
-        if progress is not None and progress["on"] != [self._finished, list(self._once)]:
-            progress = None
-        if progress is not None:
-            self.history, self.events = progress["history"], progress["events"]
-            self._elapsed = progress["elapsed"]
-        return boundary, progress
-
-    def _difference(self, state: dict[str, Any]) -> str:
-        theirs = state["fingerprint"]
-        keys = [key for key in {**theirs, **self.fingerprint} if theirs.get(key) != self.fingerprint.get(key)]
-        return "; ".join(f"its {key} is {theirs.get(key)}, not {self.fingerprint.get(key)}" for key in keys)
-
-    def _common(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "history": self.history,
-            "events": self.events,
-            "elapsed": self.elapsed,
-        }
-
     def _snapshot(self, model: nn.Module) -> dict[str, Any]:
         return {
             "model": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
@@ -347,42 +298,25 @@ class Session:
             if name in state["kept"]:
                 item.load_state_dict(state["kept"][name])
 
-    def _write_boundary(self) -> None:
-        path = self._path("boundary")
-        if path is None:
-            return
-        tree = {
-            "finished": self._finished,
-            "once": self._once,
-            "state": self._boundary_state,
-            **self._common(),
-        }
-        write_tree(path, tree)
-        self._last_checkpoint = time.monotonic()
-
-    _last_checkpoint = 0.0
-
     def _pause(
         self, phase: Phase, name: str, at: Progress, step: int, optimizer: torch.optim.Optimizer, totals: Any
     ) -> None:
         """Between two steps: write a checkpoint if one is due, and end if asked to."""
-        path = self._path("progress")
-        due = time.monotonic() - max(self._last_checkpoint, self._began) >= self.trainer.checkpoint_seconds
-        if path is not None and (due or self._stop_asked):
-            place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals}
+        due = self.journal.seconds_since_write >= self.trainer.checkpoint_seconds
+        if self.journal.is_kept and (due or self._stop_asked):
             state = {**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}
-            write_tree(path, {"on": [self._finished, list(self._once)], **place, "state": state, **self._common()})
-            self._last_checkpoint = time.monotonic()
+            place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals}
+            self.journal.write_progress(place, state)
         self._check_stop()
 
     def _resume(self, phase: Phase, name: str, optimizer: torch.optim.Optimizer) -> tuple[int, int, Any]:
         """Return the epoch, the step in it and the running sums to go on from."""
-        state, self._progress = self._progress, None
-        if state is None or state["phase"] != name:
+        moment = self.journal.take_progress(name)
+        if moment is None:
             return 0, 0, None
-        self._restore(state["state"], phase.model)
-        optimizer.load_state_dict(state["state"]["optimizer"])
-        return state["epoch"], state["step"], state["totals"]
+        self._restore(moment["state"], phase.model)
+        optimizer.load_state_dict(moment["state"]["optimizer"])
+        return moment["epoch"], moment["step"], moment["totals"]
 
 
 def _plain(value: Any) -> Any:
