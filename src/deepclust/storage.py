@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from deepclust.atomic import atomic_folder
 from deepclust.data.rows import Layout, Spec
@@ -20,6 +20,7 @@ from deepclust.errors import ModelFormatError
 from deepclust.networks.scaler import Scaler
 from deepclust.params import AbstractParameters, defaults
 from deepclust.result import ClusterResult
+from deepclust.tensorfile import write_tensors
 
 FORMAT = "deepclust-model"
 VERSION = 1
@@ -88,8 +89,8 @@ def save_estimator(estimator: Any, path: Path, *, overwrite: bool) -> Path:
     with atomic_folder(path) as part:
         weights = {f"model.{name}": value for name, value in estimator.model_.state_dict().items()}
         weights |= {f"scaler.{name}": value for name, value in estimator.scaler_.state_dict().items()}
-        save_file({name: value.contiguous().clone() for name, value in weights.items()}, part / _WEIGHTS)
-        save_file(_result_tensors(estimator.result_), part / _RESULT)
+        write_tensors({name: value.contiguous().clone() for name, value in weights.items()}, part / _WEIGHTS)
+        write_tensors(_result_tensors(estimator.result_), part / _RESULT)
         manifest = _manifest(estimator, part)
         (part / _MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
     return path

@@ -81,3 +81,24 @@ def test_first_signal_stops_with_a_checkpoint_and_a_message(data, whole, tmp_pat
     assert f"deepclust fit --resume {out}" in " ".join(said.split())
     assert start("fit", "--resume", out).wait() == 0
     assert labels(out) == whole
+
+
+@pytest.mark.parametrize("room", [2_000, 60_000, 300_000])
+def test_full_disk_ends_in_one_sentence_and_keeps_what_was_written(room, data, whole, tmp_path):
+    """The limit on a file's size makes real writes fail, as a full disk does."""
+    out = tmp_path / "run"
+    arguments = [sys.executable, "-m", "deepclust", "fit", str(data), "-k", "4", "--out", str(out), *QUICK]
+    limit = f"import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", limit, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 6, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.part"))
+    arguments = ["fit", "--resume", out] if out.exists() else arguments[3:]
+    assert start(*arguments).wait() == 0
+    assert labels(out) == whole

@@ -94,3 +94,21 @@ def test_no_network_is_a_clear_error_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match=r"could not be fetched \(ConnectionError\).*DEEPCLUST_DATA"):
         load_dataset("usps", progress=False)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.data
+def test_broken_download_is_fetched_once_more(data_home, tmp_path, monkeypatch):
+    monkeypatch.delenv("DEEPCLUST_DATA")
+    fetched = []
+
+    def fetch(file, progress):
+        path = tmp_path / file.name
+        if not path.exists():
+            fetched.append(file.name)
+            whole = (data_home / file.folder / file.name).read_bytes()
+            path.write_bytes(whole[:100] if fetched.count(file.name) == 1 else whole)
+        return path
+
+    monkeypatch.setattr("deepclust.data.sets._fetch", fetch)
+    assert load_dataset("usps").X.shape == (9298, 16, 16)
+    assert sorted(fetched) == ["zip.test.gz"] * 2 + ["zip.train.gz"] * 2

@@ -123,7 +123,7 @@ def test_broken_checkpoint_is_refused(blobs, tmp_path):
 def test_a_failed_write_loses_no_earlier_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "state.safetensors"
     write_tree(path, {"a": torch.ones(3)})
-    monkeypatch.setattr("deepclust.engine.checkpoint.save_file", full_disk)
+    monkeypatch.setattr("deepclust.tensorfile.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_tree(path, {"a": torch.zeros(3)})
     assert torch.equal(read_tree(path)["a"], torch.ones(3))

@@ -18,6 +18,7 @@ Mode = Literal["auto", "grey", "rgb"]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _LARGEST_SIDE = 64  # pixels, where the user names no size: what a network without a GPU can be asked for
 _MOST_PIXELS = 100_000_000
+_NAMED = 50  # unreadable files that an error names
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def read_folder(
         raise InvalidDataError(f"{folder} has no images ({', '.join(sorted(SUFFIXES))}).")
     facts, bad = _survey(files, folder)
     if bad and not skip_bad:
-        shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:_NAMED])
+        shown += f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         raise UnreadableFileError(
             f"{len(bad)} of {len(files)} images cannot be read: {shown}. Mend them, or --skip-bad."
         )

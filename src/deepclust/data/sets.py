@@ -192,9 +192,18 @@ def n_clusters_of(name: str) -> int:
 
 
 def _content(file: _File, data_home: str | Path | None, progress: bool) -> bytes:
-    """Return a file's decompressed content, checked."""
+    """Return a file's decompressed content, checked; a broken one in the cache is fetched once more."""
     home = data_home or os.environ.get(HOME_VARIABLE)
-    path = Path(home) / file.folder / file.name if home else _fetch(file, progress)
+    if home:
+        return _checked_content(file, Path(home) / file.folder / file.name)
+    try:
+        return _checked_content(file, _fetch(file, progress))
+    except UnreadableFileError:
+        _fetch(file, progress).unlink()
+        return _checked_content(file, _fetch(file, progress))
+
+
+def _checked_content(file: _File, path: Path) -> bytes:
     if not path.is_file():
         raise UnreadableFileError(
             f"{path} is missing. Put the publisher's file there ({file.url}), or unset {HOME_VARIABLE} and data_home "

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from deepclust.atomic import atomic_file
 from deepclust.errors import CheckpointError
+from deepclust.tensorfile import write_tensors
 
 FORMAT = 1
 
@@ -29,7 +29,7 @@ def write_tree(path: Path, tree: Any) -> None:
     skeleton = json.dumps(_pack(tree, tensors))
     metadata = {"format": str(FORMAT), "tree": skeleton, "sha256": _digest(skeleton, tensors)}
     with atomic_file(path) as part:
-        save_file(tensors, part, metadata=metadata)
+        write_tensors(tensors, part, metadata)
 
 
 def read_tree(path: Path) -> Any:
