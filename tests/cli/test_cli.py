@@ -114,7 +114,7 @@ def test_folder_of_images_from_fit_to_samples(run, tmp_path):
     sheet = tmp_path / "grid.png"
     assert run("sample", out, "--cluster", 1, "-n", 9, "--out", sheet)[0] == 0
     with Image.open(sheet) as image:
-        assert image.mode == "RGB"
+        assert image.mode == "RGBA"
     assert run("sample", out, "--cluster", 7, "--out", tmp_path / "x.png")[0] == 2
     assert run("predict", out, folder, "--skip-bad")[0] == 0
 

@@ -29,16 +29,17 @@ def _shade(colour: str, step: int) -> str:
 
 
 def contact_sheet(images: Array, *, columns: int | None = None, cell: int = 44, gap: int = 3) -> Image.Image:
-    """Lay images (n, h, w) or (n, h, w, 3) of bytes on a sheet, enlarged without smoothing."""
+    """Lay images (n, h, w) or (n, h, w, 3) of bytes on a sheet, enlarged without smoothing; gaps are clear."""
     n, height, width = images.shape[:3]
     columns = columns or n
     scale = max(1, cell // max(height, width))
     height, width = height * scale, width * scale
     lines = -(-n // columns)
-    mode = "RGB" if images.ndim == 4 else "L"
-    sheet = Image.new(mode, (columns * (width + gap) - gap, lines * (height + gap) - gap), "white")
+    mode, clear = ("RGBA", (0, 0, 0, 0)) if images.ndim == 4 else ("LA", (0, 0))
+    sheet = Image.new(mode, (columns * (width + gap) - gap, lines * (height + gap) - gap), clear)
     for i, pixels in enumerate(images):
         picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), Image.Resampling.NEAREST)
+        picture = picture.convert(mode)
         sheet.paste(picture, ((i % columns) * (width + gap), (i // columns) * (height + gap)))
     return sheet
 

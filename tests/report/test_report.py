@@ -1,0 +1,52 @@
+"""The page holds what it should and loads nothing."""
+
+import re
+
+import numpy as np
+import pytest
+
+from deepclust import MLP, Schedule, Trainer, VaDE
+from deepclust.data.readers import Loaded
+from deepclust.report import write_report
+from deepclust.report.figures import contact_sheet, palette
+from deepclust.report.summarize import summarize
+from deepclust.runs import measure
+
+
+def fitted(X, network="auto"):
+    quick = Schedule(epochs=2)
+    trainer = Trainer(batch_size=32, precision="fp32")
+    return VaDE(3, network=network, pretrain=quick, schedule=quick, trainer=trainer, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("shape", [(12,), (8, 7), (8, 7, 3)])
+def test_page_tells_of_tables_and_of_images(shape, tmp_path):
+    X = np.random.default_rng(0).random((60, *shape))
+    model = fitted(X, MLP(hidden=(16,), latent=3))
+    loaded = Loaded(name="<my> data", X=X, notes=["b.png was left out: truncated"])
+    metrics = measure(model.result_, np.arange(60) % 3)
+    write_report(tmp_path / "report.html", model, loaded, metrics)
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;my&gt; data: " in page
+    assert "<my>" not in page
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+    assert "b.png was left out" in page
+    assert "accuracy" in page
+    assert page.count("<article") == 3
+    assert ("data:image/png;base64," in page) == (len(shape) > 1)
+
+
+def test_summary_counts_every_row_and_keeps_the_map_small():
+    X = np.random.default_rng(0).random((90, 5))
+    model = fitted(X, MLP(hidden=(8,), latent=2))
+    summary = summarize(model, Loaded(name="x", X=X, feature_names=list("abcde")), measure(model.result_, None))
+    assert sum(card["size"] for card in summary["clusters"]) == 90
+    assert summary["map"]["points"].shape == (90, 2)
+    assert {row["feature"] for card in summary["clusters"] if card["size"] for row in card["features"]} <= set("abcde")
+    assert "external" not in summary["metrics"]
+
+
+def test_colours_differ_and_sheets_hold_every_image():
+    assert len(set(palette(68))) == 68
+    sheet = contact_sheet(np.zeros((7, 8, 8), dtype=np.uint8), columns=3, cell=16, gap=2)
+    assert sheet.size == (3 * 16 + 2 * 2, 3 * 16 + 2 * 2)
