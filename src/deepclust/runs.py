@@ -21,6 +21,7 @@ from deepclust.atomic import atomic_file, atomic_folder
 from deepclust.data.readers import Loaded, ReadOptions, read_input
 from deepclust.data.tables import TableEncoder
 from deepclust.engine import Callback, Trainer
+from deepclust.engine.inference import CHUNK
 from deepclust.errors import InvalidDataError, ModelFormatError, RunFolderError
 from deepclust.methods import find_method, load
 from deepclust.metrics import external_metrics, internal_metrics
@@ -200,8 +201,24 @@ def write_assignments(path: Path, loaded: Loaded, labels: npt.NDArray[np.int64],
             parquet.write_table(table, part)
 
 
-def predict_run(run: Run, source: str, read: ReadOptions | None = None) -> tuple[Loaded, Any, Any]:
+_BLOCK = 32 * CHUNK  # rows predicted between two signs of life
+
+
+def predict_run(
+    run: Run, source: str, read: ReadOptions | None = None, *, watch: Callable[[str, float], None] | None = None
+) -> tuple[Loaded, Any, Any]:
     """Read new input as the run's was read, and assign its rows.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    source
+        What the user named.
+    read
+        How to read it; None reads as the run did.
+    watch
+        Called with what is being done and the share of it that is.
 
     Returns
     -------
@@ -215,10 +232,17 @@ def predict_run(run: Run, source: str, read: ReadOptions | None = None) -> tuple
         grey = model.spec_.shape[0] == 1
         options = dataclasses.replace(options, image_size=(height, width), image_mode="grey" if grey else "rgb")
     encoder = run.load_encoder()
-    loaded = read_input(source, dataclasses.replace(options, labels=None), encoder=encoder)
-    if len(loaded.X) == 0:
+    reading = (lambda share: watch("reading", share)) if watch else None
+    loaded = read_input(source, dataclasses.replace(options, labels=None), encoder=encoder, watch=reading)
+    n = len(loaded.X)
+    if n == 0:
         raise InvalidDataError(f"{source} has no rows.")
-    proba = model.predict_proba(loaded.X)
+    parts = []
+    for start in range(0, n, _BLOCK):
+        parts.append(model.predict_proba(loaded.X[start : start + _BLOCK]))
+        if watch:
+            watch("assigning", min(1.0, (start + _BLOCK) / n))
+    proba = np.concatenate(parts)
     return loaded, proba.argmax(axis=1), proba
 
 

@@ -180,3 +180,8 @@ def test_unreadable_images_are_named_and_skipped_only_on_demand(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidDataError, match="has no images"):
         read_input(str(tmp_path / "empty"))
+
+
+def test_constant_columns_are_noted(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,7\n2,7\n3,7\n")
+    assert read_input(str(tmp_path / "x.csv")).notes == ["column 'b' is constant, so it tells no rows apart"]

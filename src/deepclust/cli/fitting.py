@@ -112,6 +112,8 @@ def _signals(stopper: _Stopper) -> Iterator[None]:
 
 
 def _summary(metrics: dict[str, Any], folder: Path) -> None:
+    for note in json.loads((folder / "provenance.json").read_text())["notes"]:
+        typer.echo(f"note: {note}", err=True)
     internal = metrics["internal"]
     words = f"{internal['n_clusters_used']} clusters used, mean probability {internal['mean_confidence']:.2f}"
     if "external" in metrics:

@@ -137,6 +137,7 @@ def predict(
     """Assign new rows to the clusters of a run."""
     import dataclasses
 
+    from deepclust.cli.progress import ProgressBars
     from deepclust.runs import Run, predict_run, write_assignments
 
     the_run = Run(run)
@@ -147,8 +148,8 @@ def predict(
         _fail(f"--out must end in .parquet or .csv. Got {target}.", 2)
     if target.exists() and not overwrite:
         _fail(f"{target} exists. Choose another --out, or pass --overwrite.", 4)
-    with _console(quiet or as_json).status("assigning rows"):
-        loaded, labels, proba = predict_run(the_run, source, read)
+    with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
+        loaded, labels, proba = predict_run(the_run, source, read, watch=bars.show)
     write_assignments(target, loaded, labels, proba)
     sizes = {str(c): int((labels == c).sum()) for c in range(proba.shape[1])}
     _say({"rows": len(labels), "sizes": sizes, "out": str(target)}, f"{len(labels)} rows: {target}", quiet, as_json)
@@ -208,10 +209,6 @@ def _say(facts: dict[str, Any], words: str, quiet: bool, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
     elif not quiet:
         typer.echo(words)
-
-
-def _console(quiet: bool) -> Console:
-    return Console(stderr=True, quiet=quiet)
 
 
 def _one_of(option: str, value: str, legal: tuple[str, ...]) -> str:

@@ -182,7 +182,9 @@ def _table(path: Path, options: ReadOptions, encoder: TableEncoder | None) -> Lo
         encoder = TableEncoder(missing=options.missing, categorical=options.categorical).fit(table)
     X = encoder.transform(table)
     names = [str(name) for name in encoder.get_feature_names_out()]
-    return Loaded(name=path.stem, X=X, id_name=id_name, ids=ids, y=y, encoder=encoder, feature_names=names)
+    still = [name for name, low, high in zip(names, X.min(axis=0), X.max(axis=0), strict=True) if low == high]
+    notes = [f"column {name!r} is constant, so it tells no rows apart" for name in still] if len(X) > 1 else []
+    return Loaded(name=path.stem, X=X, id_name=id_name, ids=ids, y=y, encoder=encoder, feature_names=names, notes=notes)
 
 
 def _take(table: Any, column: str, path: Path) -> tuple[Array, Any]:
