@@ -6,9 +6,14 @@ import scipy.sparse
 import torch
 from sklearn.datasets import make_blobs, make_moons
 
-from deepclust.graph import local_affinity, nearest_neighbors
+from deepclust.graph import global_affinity, local_affinity, nearest_neighbors, transition_matrix
 from deepclust.metrics import accuracy
-from deepclust.partition.agglomerative import _first_clusters, _Linkage, graph_degree_linkage
+from deepclust.partition.linkage import (
+    DegreeLinkage,
+    PathIntegralLinkage,
+    _first_clusters,
+    graph_degree_linkage,
+)
 
 # The toy graph of the specification: five nodes, clusters a = {0, 1}, b = {2}, c = {3, 4}.
 TOY = {
@@ -21,9 +26,7 @@ def toy():
     W = np.zeros((5, 5))
     for (i, j), w in TOY.items():
         W[i, j] = w
-    linkage = _Linkage.__new__(_Linkage)
-    linkage.__init__(_padded(W), np.zeros((5, 1)))
-    return W, linkage
+    return W, DegreeLinkage(_padded(W), np.zeros((5, 1)))
 
 
 def _padded(W):
@@ -53,7 +56,7 @@ def test_linkage_keeps_exact_affinities_while_it_merges():
     points = rng.normal(size=(60, 3))
     affinity = local_affinity(points, 8)
     W = affinity.toarray()
-    linkage = _Linkage(affinity, points)
+    linkage = DegreeLinkage(affinity, points)
     while len(linkage.members) > 2:
         pairs = {
             (a, b): reference_affinity(W, linkage.members[a], linkage.members[b])
@@ -62,7 +65,7 @@ def test_linkage_keeps_exact_affinities_while_it_merges():
             if a < b
         }
         for (a, b), expected in pairs.items():
-            assert linkage._affinity(a, b) == pytest.approx(expected, abs=1e-12)
+            assert linkage.affinity(a, b) == pytest.approx(expected, abs=1e-12)
         best, before = max(pairs.values()), set(linkage.members)
         linkage.merge_best()
         gone = tuple(sorted(before - set(linkage.members)))
@@ -122,3 +125,69 @@ def test_gives_k_clusters_of_few_rows_and_of_duplicates(n, k):
     assert sorted(set(labels.tolist())) == list(range(k))
     twice = graph_degree_linkage(torch.cat([X, X]), k)
     assert len(set(twice.tolist())) == k
+
+
+def reference_structure(P, own, rows, z):
+    inside = P[np.ix_(rows, rows)]
+    one = np.isin(rows, own).astype(float)
+    return one @ np.linalg.inv(np.eye(len(rows)) - z * inside) @ one / len(own) ** 2
+
+
+def reference_path_integral(P, a, b, z):
+    union = [*a, *b]
+    return sum(reference_structure(P, own, union, z) - reference_structure(P, own, own, z) for own in (a, b))
+
+
+def test_path_integrals_have_the_golden_values():
+    W, _ = toy()
+    P = W + np.eye(5)
+    P = P / P.sum(1, keepdims=True)
+    a, b, c = [0, 1], [2], [3, 4]
+    for own, expected in ((a, 0.50405730), (b, 1.00558659), (c, 0.50466837)):
+        assert reference_structure(P, own, own, 0.01) == pytest.approx(expected, abs=1e-8)
+    for pair, expected in (((a, b), 9.195845), ((a, c), 0.232267), ((b, c), 0.706718)):
+        assert 1e6 * reference_path_integral(P, *pair, 0.01) == pytest.approx(expected, abs=1e-5)
+        limit = reference_path_integral(P, *pair, 1e-4) / 1e-8
+        assert limit == pytest.approx(reference_affinity(P, *pair), rel=1e-2)
+
+
+def test_path_integral_linkage_keeps_exact_affinities_while_it_merges():
+    points = np.random.default_rng(0).normal(size=(50, 3))
+    graph = global_affinity(points, 8)
+    P = graph.toarray() + np.eye(50)
+    P = P / P.sum(1, keepdims=True)
+    linkage = PathIntegralLinkage(graph, points)
+    while len(linkage.members) > 2:
+        pairs = {
+            (a, b): reference_path_integral(P, linkage.members[a], linkage.members[b], 0.01)
+            for a in linkage.members
+            for b in linkage.members
+            if a < b
+        }
+        for (a, b), expected in pairs.items():
+            assert linkage.affinity(a, b) == pytest.approx(expected, abs=1e-13)
+        best, before = max(pairs.values()), set(linkage.members)
+        linkage.merge_best()
+        gone = tuple(sorted(before - set(linkage.members)))
+        if best > 1e-12:
+            assert pairs[gone] == pytest.approx(best)
+
+
+def test_tree_tells_every_merge():
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    linkage = DegreeLinkage(local_affinity(points, 6), points)
+    m = len(linkage.members)
+    while len(linkage.members) > 1:
+        linkage.merge_best()
+    tree = linkage.tree()
+    assert tree.children.shape == (m - 1, 2)
+    assert sorted(tree.children.ravel().tolist()) == list(range(2 * m - 2))
+    assert sorted(set(tree.first.tolist())) == list(range(m))
+    assert (tree.affinities >= 0).all()
+
+
+def test_one_scale_makes_every_nearest_neighbour_count():
+    points = np.concatenate([np.random.default_rng(0).normal(size=(30, 2)), [[100.0, 100.0]]])
+    graph = global_affinity(points, 5)
+    assert graph.toarray().max(axis=1).min() >= 1e-5
+    np.testing.assert_allclose(transition_matrix(graph).sum(axis=1), 1)

@@ -8,8 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def nearest_neighbors(
-    z: npt.NDArray[np.float64], neighbors: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    z: npt.NDArray[np.floating], neighbors: int
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
     """Find the nearest rows of every row, itself left out.
 
     Parameters

@@ -1,7 +1,7 @@
 """Closed-form partitions of codes: nothing here trains a network."""
 
-from deepclust.partition.agglomerative import graph_degree_linkage
 from deepclust.partition.kmeans import KMeansPartition, kmeans
+from deepclust.partition.linkage import graph_degree_linkage
 from deepclust.partition.mixture import GaussianMixturePartition, diagonal_moments, gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
 
