@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deepclust.data.tables import TableEncoder
     from deepclust.engine import Budget, Callback, Cosine, Decay, Schedule, Trainer
     from deepclust.methods import load
+    from deepclust.methods.graph_agglomeration import GraphAgglomeration
     from deepclust.methods.two_stage import TwoStage
     from deepclust.methods.vade import Handover, VaDE
     from deepclust.metrics import accuracy, purity
@@ -30,6 +31,7 @@ _HOME = {
     "Cosine": "engine",
     "Decay": "engine",
     "Gaussian": "networks.likelihood",
+    "GraphAgglomeration": "methods.graph_agglomeration",
     "Handover": "methods.vade",
     "MLP": "networks",
     "Schedule": "engine",
@@ -52,6 +54,7 @@ __all__ = [
     "Cosine",
     "Decay",
     "Gaussian",
+    "GraphAgglomeration",
     "Handover",
     "Schedule",
     "TableEncoder",

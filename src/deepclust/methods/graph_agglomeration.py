@@ -21,7 +21,7 @@ Deviations
 ----------
 The published programs keep tables of all pairs of rows and clusters, and ask for tens of gigabytes at 70,000 rows; here
 everything is sparse, with affinities of merged clusters recomputed exactly. Path integrals are summed over walks of at
-most six steps instead of solving a linear system for every pair: what is left out is smaller than the step weight (0.01)
+most six steps instead of solving a linear system for every pair: what is left out is smaller than the step weight, 0.01,
 to the sixth power. New rows go to the cluster of their nearest training rows; the publications have no such rule.
 
 References
@@ -119,7 +119,6 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
                 "it needs at least one row per cluster, and two in all."
             )
         # 1. Prepare rows.
-        self.mean_ = x.mean(axis=0, dtype=np.float64).astype(x.dtype)
         self.pca_ = None
         if self.variance is not None:
             self.pca_ = PCA(self.variance if self.variance < 1 else None, svd_solver="full").fit(self._scaled(x))
@@ -147,7 +146,7 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         return labels
 
     def _matrix(self, X: Any, *, reset: bool) -> Matrix:
-        """Check rows and flatten them to single precision."""
+        """Check rows, flatten and centre them, and bring them to the scale of one."""
         many = len(X.shape) > 2 if hasattr(X, "shape") else np.asarray(X).ndim > 2
         channels = self.channels if many and len(X.shape) == 4 else None
         rows = as_rows(X, channels=channels, owner="GraphAgglomeration")
@@ -159,15 +158,14 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
             raise InvalidDataError(
                 f"GraphAgglomeration was fitted on rows of {self.n_features_in_} values and got {rows.spec.size}."
             )
-        span = (rows.spec.high - rows.spec.low) or 1.0 if reset else self.span_
         if reset:
-            self.span_ = span
-        scaled = rows.slice(0, len(rows)).double().flatten(1) / span  # single precision would lose huge units
-        matrix: Matrix = scaled.float().numpy()
-        return matrix
+            self.mean_ = rows.moments.mean.ravel() if self.center else np.zeros(rows.spec.size)
+            self.span_: float = (rows.spec.high - rows.spec.low) or 1.0
+        # In double precision first: single would lose features far from zero.
+        scaled = (rows.slice(0, len(rows)).double().flatten(1).numpy() - self.mean_) / self.span_
+        return np.asarray(scaled, dtype=np.float32)
 
     def _scaled(self, x: Matrix) -> Matrix:
-        x = x - self.mean_ if self.center else x
         if not self.normalize:
             return x
         length = np.linalg.norm(x, axis=1, keepdims=True)
