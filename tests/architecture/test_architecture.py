@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import deepclust
-from deepclust.methods import METHODS
+from deepclust.methods import DEEP
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "deepclust"
@@ -63,12 +63,12 @@ def test_core_install_needs_no_torchvision_and_no_compiler():
 def test_files_and_estimators_keep_their_size():
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path
-    for entry in METHODS.values():
+    for entry in DEEP.values():
         assert len(entry.load()().get_params(deep=False)) <= 13, entry.name
 
 
 def test_every_method_documents_its_algorithm_symbols_and_deviations():
-    for entry in METHODS.values():
+    for entry in DEEP.values():
         module = sys.modules[entry.load().__module__]
         for part in ("Algorithm\n-----", "Symbols\n-----", "Deviations\n-----", "References\n-----"):
             assert part in module.__doc__, f"{entry.name} lacks {part.split()[0]}"

@@ -2,6 +2,7 @@
 
 from deepclust import MLP, Schedule, Trainer
 from deepclust.engine import Schedule as _Schedule
+from deepclust.methods import DEEP as _DEEP
 from deepclust.methods import METHODS
 
 
@@ -17,4 +18,4 @@ def small(name, n_clusters=4, epochs=20, batch_size=32, **params):
     return estimator.set_params(trainer=Trainer(precision="fp32"), **schedules, **params)
 
 
-DEEP = [name for name, entry in METHODS.items() if entry.kind == "deep"]
+DEEP = list(_DEEP)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from deepclust import errors
+from deepclust.cli import benchmark
 
 app = typer.Typer(
     name="deepclust",
@@ -39,6 +40,8 @@ _EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OSError, 6),
     (MemoryError, 6),
 )
+
+app.add_typer(benchmark.app, name="bench")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
@@ -183,7 +186,10 @@ def methods(as_json: AsJson = False) -> None:
     """List the methods."""
     from deepclust.methods import METHODS
 
-    rows = {name: entry.summary for name, entry in METHODS.items()}
+    rows = {
+        name: entry.summary + (" (benchmark only)" if entry.kind == "baseline" else "")
+        for name, entry in METHODS.items()
+    }
     _list(rows, as_json)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -20,30 +21,39 @@ class Entry:
     class_name: str
     summary: str
     kind: Literal["deep", "baseline"] = "deep"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    deterministic: bool = False
 
     def load(self) -> Any:
-        """Import and return the estimator class."""
+        """Import and return the estimator class; of a baseline, the function that makes its estimator."""
         return getattr(import_module(f"deepclust.methods.{self.module}"), self.class_name)
 
 
 _ENTRIES = (
     Entry("two_stage", "two_stage", "TwoStage", "auto-encoder or VAE, then k-means, a mixture or a spectral cut"),
     Entry("vade", "vade", "VaDE", "variational auto-encoder with a Gaussian mixture as its prior"),
+    Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
+    Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
+    Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),
+    Entry("gdl", "baselines", "gdl", "graph degree linkage", "baseline", deterministic=True),
+    Entry("pic", "baselines", "pic", "path-integral linkage", "baseline", deterministic=True),
 )
 METHODS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+DEEP: dict[str, Entry] = {name: entry for name, entry in METHODS.items() if entry.kind == "deep"}
 
 
 def find_method(name: str) -> Any:
-    """Return the estimator class that is registered under a name.
+    """Return the estimator class of a deep method.
 
     Raises
     ------
     InvalidParameterError
         Naming the registered methods.
     """
-    if name not in METHODS:
-        raise InvalidParameterError(f"There is no method {name!r}; there are: {', '.join(METHODS)}.")
-    return METHODS[name].load()
+    if name not in DEEP:
+        what = "is a baseline: it leaves no model to a run" if name in METHODS else "does not exist"
+        raise InvalidParameterError(f"The method {name!r} {what}. There are: {', '.join(DEEP)}.")
+    return DEEP[name].load()
 
 
 def load(path: str | Path, *, network: Any = None) -> Any:
@@ -56,6 +66,6 @@ def load(path: str | Path, *, network: Any = None) -> Any:
     network
         The user's own ``(encoder, decoder)``, where the estimator was made from such.
     """
-    by_class = {entry.class_name: entry for entry in METHODS.values()}
+    by_class = {entry.class_name: entry for entry in DEEP.values()}
     given = {} if network is None else {"network": network}
     return load_estimator(Path(path), lambda name: by_class[name].load(), **given)

@@ -21,8 +21,8 @@ Deviations
 ----------
 The published programs keep tables of all pairs of rows and clusters, and ask for tens of gigabytes at 70,000 rows; here
 everything is sparse, with affinities of merged clusters recomputed exactly. Path integrals are summed over walks of at
-most six steps instead of solving a linear system for every pair: what is left out is smaller than the step weight, 0.01,
-to the sixth power. New rows go to the cluster of their nearest training rows; the publications have no such rule.
+most six steps instead of solving a linear system for every pair: what is left out is smaller than the step weight,
+0.01, to the sixth power. New rows go to the cluster of their nearest training rows; the publications have no such rule.
 
 References
 ----------

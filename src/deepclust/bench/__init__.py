@@ -1,0 +1,1 @@
+"""Evidence: specs in, records out, tables from records."""

@@ -1,0 +1,63 @@
+"""The data sets of the benchmark: public ones, and two shapes that no straight line separates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepclust.data.sets import DATASETS, load_dataset, n_clusters_of
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows with labels for evaluation, and the number of groups."""
+
+    load: Callable[[], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]
+    n_clusters: int
+
+
+def _public(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    data = load_dataset(name)
+    return data.X, data.y
+
+
+def two_moons() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Two half circles that reach into each other: 7,000 rows, noise 0.075."""
+    from sklearn.datasets import make_moons
+
+    X, y = make_moons(7_000, noise=0.075, random_state=0)
+    return X, y.astype(np.int64)
+
+
+def nested_c() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Two letters C, one inside the other and turned against it: 1,500 rows, noise 0.1."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 750)
+    angle = rng.uniform(0.25 * np.pi, 1.75 * np.pi, 1_500) + np.pi * y
+    radius = np.where(y == 0, 2.0, 1.0)
+    X = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]) + rng.normal(0, 0.1, (1_500, 2))
+    return X, y
+
+
+_SMALL_FIRST = (
+    "digits",
+    "nested-c",
+    "cmu-pie",
+    "two-moons",
+    "usps",
+    "mnist-dev",
+    "mnist-test",
+    "fashion-mnist",
+    "mnist",
+)
+_SHAPES = {"two-moons": Problem(two_moons, 2), "nested-c": Problem(nested_c, 2)}
+PROBLEMS: dict[str, Problem] = {
+    name: Problem(partial(_public, name), n_clusters_of(name)) if name in DATASETS else _SHAPES[name]
+    for name in _SMALL_FIRST
+}
+TUNING = ("digits", "mnist-dev")  # the only sets on which settings may be chosen by accuracy

@@ -1,0 +1,104 @@
+"""What a benchmark is asked: methods with parameters, data sets, seeds, time limits, from a TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepclust.bench.problems import PROBLEMS
+from deepclust.errors import InvalidParameterError
+from deepclust.methods import METHODS
+
+_KEYS = {"name", "method", "preset", "params", "datasets", "seeds", "max_seconds"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A named method with fixed settings.
+
+    Attributes
+    ----------
+    name
+        Of the records: the method's own for its defaults, else ``method-variant``.
+    method
+        Registry name.
+    preset
+        Named settings, such as ``"paper"``; its data set is the one that it runs on.
+    params
+        Settings that differ from defaults or preset.
+    max_seconds
+        Time limit of one seed; None is none.
+    """
+
+    name: str
+    method: str
+    preset: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    max_seconds: float | None = None
+
+    @property
+    def variant(self) -> str:
+        """What follows the method in the name; empty for the defaults."""
+        return self.name.removeprefix(self.method).lstrip("-")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One configuration on one data set with one seed: one record."""
+
+    configuration: Configuration
+    dataset: str
+    seed: int
+
+
+def read_spec(path: Path) -> list[Task]:
+    """Read a spec, check it, and list its tasks: small seeds first, so that every set has some record early.
+
+    Raises
+    ------
+    InvalidParameterError
+        Naming the entry and what is wrong with it.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InvalidParameterError(f"{path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidParameterError(f"{path} is not TOML: {error}.") from error
+    tasks = [task for entry in content.get("run", []) for task in _tasks(entry, path)]
+    if not tasks:
+        raise InvalidParameterError(f"{path} names nothing to run: it needs entries [[run]].")
+    order = list(PROBLEMS)
+    return sorted(tasks, key=lambda task: (order.index(task.dataset), task.seed))
+
+
+def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
+    unknown = entry.keys() - _KEYS
+    if unknown or not {"name", "datasets"} <= entry.keys():
+        wrong = f"unknown keys {sorted(unknown)}" if unknown else "it needs 'name' and 'datasets'"
+        raise InvalidParameterError(f"{path}, entry {entry.get('name', '?')!r}: {wrong}.")
+    name = entry["name"]
+    method = entry.get("method", name)
+    if method not in METHODS:
+        raise InvalidParameterError(f"{path}, entry {name!r}: there is no method {method!r}.")
+    for dataset in entry["datasets"]:
+        if dataset not in PROBLEMS:
+            raise InvalidParameterError(f"{path}, entry {name!r}: there is no data set {dataset!r}.")
+    configuration = Configuration(
+        name=name,
+        method=method,
+        preset=entry.get("preset"),
+        params=entry.get("params", {}),
+        max_seconds=entry.get("max_seconds"),
+    )
+    seeds = 1 if METHODS[method].deterministic else entry.get("seeds", 5)
+    return [Task(configuration, dataset, seed) for dataset in entry["datasets"] for seed in range(seeds)]
+
+
+def config_hash(settings: dict[str, Any]) -> str:
+    """Return a short fingerprint of a configuration's full parameters, seed and machine left out."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,127 @@
+"""One task in a process of its own: ``python -m deepclust.bench.task REQUEST.json OUT.json``."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepclust.atomic import atomic_file
+from deepclust.base import AbstractDeepClusterer
+from deepclust.bench.problems import PROBLEMS
+from deepclust.bench.spec import Configuration, Task, config_hash
+from deepclust.data.rows import as_rows
+from deepclust.methods import METHODS
+from deepclust.metrics import external_metrics, internal_metrics
+from deepclust.provenance import fingerprint_rows, machine, versions
+from deepclust.storage import describe_params
+
+PROTOCOL = "transductive"
+
+
+def make_estimator(task: Task, n_clusters: int) -> Any:
+    """Make the estimator of a task, with all settings but those of this process."""
+    configuration, entry = task.configuration, METHODS[task.configuration.method]
+    if entry.kind == "baseline":
+        return entry.load()(n_clusters, random_state=task.seed, **{**entry.params, **configuration.params})
+    cls = entry.load()
+    if configuration.preset is None:
+        estimator = cls(n_clusters, random_state=task.seed)
+    else:
+        estimator = cls.preset(configuration.preset, data=task.dataset, random_state=task.seed)
+        estimator.set_params(n_clusters=n_clusters)
+    params = {key: tuple(value) if isinstance(value, list) else value for key, value in configuration.params.items()}
+    estimator.set_params(**params)
+    if configuration.max_seconds is not None:
+        estimator.set_params(trainer__max_seconds=configuration.max_seconds)
+    return estimator
+
+
+def settings_of(estimator: Any) -> dict[str, Any]:
+    """Return all settings that could change a result: parameters, without the seed and where a run is kept."""
+    if not isinstance(estimator, AbstractDeepClusterer):
+        plain = {key: repr(value) for key, value in estimator.get_params(deep=True).items()}
+        return {key: value for key, value in plain.items() if "random_state" not in key and "object at" not in value}
+    params: dict[str, Any] = describe_params(estimator)
+    params.pop("random_state")
+    for name in ("checkpoint_dir", "checkpoint_seconds", "callbacks"):
+        params["trainer"].pop(name)
+    return params
+
+
+def carry_out(task: Task, work: Path) -> dict[str, Any]:
+    """Run a task and return its record. Labels are read after the fit, and by the metrics alone."""
+    problem = PROBLEMS[task.dataset]
+    X, y = problem.load()
+    estimator = make_estimator(task, problem.n_clusters)
+    settings = settings_of(estimator)
+    deep = isinstance(estimator, AbstractDeepClusterer)
+    if deep:
+        estimator.set_params(trainer__checkpoint_dir=str(work / "checkpoint"))
+    began = time.perf_counter()
+    labels = np.asarray(estimator.fit_predict(X), dtype=np.int64)
+    seconds = time.perf_counter() - began
+    rows = as_rows(X)
+    record: dict[str, Any] = {
+        "method": task.configuration.method,
+        "variant": task.configuration.variant,
+        "params": settings,
+        "config_hash": config_hash(settings),
+        "dataset": task.dataset,
+        "protocol": PROTOCOL,
+        "fit_rows": len(X),
+        "eval_rows": len(y),
+        "seed": task.seed,
+        "metrics": external_metrics(y, labels),
+        "start": None,
+        "seconds": round(seconds, 2),
+        "phases": {},
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "device": machine("cpu"),
+        "versions": versions(),
+        "data_sha256": fingerprint_rows(rows),
+    }
+    if deep:
+        record |= _deep_parts(estimator, y)
+    else:
+        record["metrics"] |= _used(labels)
+    return record
+
+
+def _deep_parts(estimator: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
+    result = estimator.result_
+    phases: dict[str, float] = {}
+    for line in result.history:
+        phases[line["phase"]] = phases.get(line["phase"], 0.0) + line["seconds"]
+    internal = internal_metrics(result.embedding, result.labels, result.proba)
+    return {
+        "metrics": external_metrics(y, result.labels) | internal,
+        "start": None if result.start_labels is None else external_metrics(y, result.start_labels),
+        "phases": {phase: round(seconds, 2) for phase, seconds in phases.items()},
+        "seconds": round(result.provenance["seconds"], 2),
+        "device": result.provenance["machine"] | {"precision": result.provenance["precision"]},
+        "events": result.events,
+    }
+
+
+def _used(labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+    return {"n_clusters_used": len(np.unique(labels[labels >= 0]))}
+
+
+def main() -> None:
+    """Read a request, carry it out, write the record in one step."""
+    request = json.loads(Path(sys.argv[1]).read_text())
+    task = Task(Configuration(**request["configuration"]), request["dataset"], request["seed"])
+    record = carry_out(task, Path(request["work"]))
+    with atomic_file(Path(sys.argv[2])) as part:
+        part.write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()
