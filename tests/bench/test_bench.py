@@ -1,0 +1,226 @@
+"""Specs in, records out, tables from records; a kill at any moment loses and doubles nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from tests.architecture.test_architecture import ROOT
+
+from deepclust.bench.problems import PROBLEMS, TUNING
+from deepclust.bench.run import Store, hash_of
+from deepclust.bench.spec import Configuration, Task, read_spec
+from deepclust.bench.table import as_markdown, read_published, read_records, replace_between
+from deepclust.bench.task import carry_out
+from deepclust.errors import InvalidParameterError
+from deepclust.methods import METHODS
+
+KEYS = {
+    "method", "variant", "params", "config_hash", "dataset", "protocol", "fit_rows", "eval_rows", "seed", "metrics",
+    "start", "seconds", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
+}  # fmt: skip
+SPEC = """
+[[run]]
+name = "kmeans"
+datasets = ["digits", "nested-c"]
+seeds = 2
+
+[[run]]
+name = "kmeans-once"
+method = "kmeans"
+params = { n_init = 1 }
+datasets = ["digits"]
+seeds = 2
+
+[[run]]
+name = "vade-short"
+method = "vade"
+params = { pretrain__epochs = 30, schedule__epochs = 30, trainer__precision = "fp32", trainer__checkpoint_seconds = 0.1 }
+datasets = ["nested-c"]
+seeds = 1
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(SPEC)
+    return path
+
+
+def bench(*arguments, **options):
+    command = [sys.executable, "-m", "deepclust", "bench", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+def stripped(folder):
+    """All records without times, memory and the state of the checkout."""
+    drop = {"seconds", "phases", "peak_mb", "git", "dirty"}
+    return {
+        str(path.relative_to(folder)): {k: v for k, v in json.loads(path.read_text()).items() if k not in drop}
+        for path in sorted(folder.glob("*/*/seed*.json"))
+    }
+
+
+def test_spec_lists_tasks_small_sets_and_first_seeds_first(spec):
+    tasks = read_spec(spec)
+    assert len(tasks) == 7
+    assert [t.dataset for t in tasks] == ["digits"] * 4 + ["nested-c"] * 3
+    assert {t.configuration.variant for t in tasks} == {"", "once", "short"}
+    once = next(t for t in tasks if t.configuration.variant == "once")
+    assert hash_of(once) != hash_of(next(t for t in tasks if t.configuration.name == "kmeans"))
+    assert len({hash_of(t) for t in tasks if t.configuration.name == "kmeans"}) == 1, "the seed is not a setting"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[[run]\n", "not TOML"),
+        ("", "names nothing to run"),
+        ('[[run]]\nname = "x"\ndatasets = ["digits"]', "no method 'x'"),
+        ('[[run]]\nname = "vade"\ndatasets = ["digit"]', "no data set 'digit'"),
+        ('[[run]]\nname = "vade"\ndatasets = ["digits"]\nseed = 3', "unknown keys"),
+    ],
+)
+def test_wrong_specs_are_refused(text, sentence, tmp_path):
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(InvalidParameterError, match=sentence):
+        read_spec(tmp_path / "s.toml")
+    with pytest.raises(InvalidParameterError, match="cannot be read"):
+        read_spec(tmp_path / "absent.toml")
+
+
+def test_committed_specs_can_be_read():
+    for path in (ROOT / "benchmarks" / "quality").glob("*.toml"):
+        if path.name != "published.toml":
+            assert read_spec(path)
+
+
+def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path):
+    whole = tmp_path / "whole"
+    process = bench("run", spec, "--records", whole, "--work", tmp_path / "w1")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    records = stripped(whole)
+    assert len(records) == 7
+    content = json.loads((whole / "nested-c" / "vade-short" / "seed0.json").read_text())
+    assert content.keys() >= KEYS
+    assert {"accuracy", "purity", "nmi", "nmi_geometric", "ari", "ami", "n_clusters_used"} <= content["metrics"].keys()
+    assert content["start"]["accuracy"] > 0
+    rng, broken = np.random.default_rng(0), tmp_path / "broken"
+    for _ in range(5):
+        process = bench("run", spec, "--records", broken, "--work", tmp_path / "w2", start_new_session=True)
+        time.sleep(float(rng.uniform(1.0, 9.0)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert all(record == records[name] for name, record in stripped(broken).items())
+    process = bench("run", spec, "--records", broken, "--work", tmp_path / "w2")
+    assert process.wait() == 0
+    process.communicate()
+    assert stripped(broken) == records
+    process = bench("status", spec, "--records", broken)
+    assert process.communicate()[0].strip() == "7 of 7 records"
+
+
+def record(tmp_path, seed=0, **params):
+    task = Task(Configuration("kmeans", "kmeans", params=params), "nested-c", seed)
+    return task, {**carry_out(task, tmp_path), "git": None, "dirty": None}
+
+
+def test_new_settings_replace_a_set_as_a_whole(tmp_path):
+    store = Store(tmp_path / "records")
+    for seed in range(3):
+        store.write(*record(tmp_path, seed))
+    assert len(list(store.folder.glob("*/*/seed*.json"))) == 3
+    task, fresh = record(tmp_path, 0, n_init=1)
+    assert store.read(task) is None, "a record of other settings is no record of this task"
+    store.write(task, fresh)
+    assert [path.name for path in store.folder.glob("*/*/seed*.json")] == ["seed0.json"]
+    assert store.read(task)["config_hash"] == fresh["config_hash"]
+
+
+def test_log_keeps_every_configuration_that_a_set_has_seen(tmp_path):
+    store = Store(tmp_path)
+    for params in ({}, {}, {"n_init": 1}):
+        store.log_seen(Task(Configuration("kmeans", "kmeans", params=params), "usps", 0))
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert len(seen["usps"]["kmeans"]) == 2
+
+
+def test_tables_hold_means_over_seeds_and_published_numbers(tmp_path):
+    store = Store(tmp_path / "records")
+    records = [record(tmp_path, seed) for seed in range(2)]
+    for value, (task, content) in zip((0.5, 0.7), records, strict=True):
+        content["metrics"]["accuracy"] = value
+        store.write(task, content)
+    published = [
+        {"dataset": "nested-c", "method": "M", "accuracy": 0.9, "protocol": "p", "source": "s", "sure": "read"}
+    ]
+    text = as_markdown(read_records(store.folder), published)
+    assert "0.600 ± 0.141 | 0.100" in text
+    assert "| M | 0.900 |  | p | s | read |" in text
+    (store.folder / "nested-c" / "kmeans" / "seed0.json").unlink()
+    with pytest.raises(ValueError, match=r"must hold seeds 0\.\.n-1"):
+        read_records(store.folder)
+
+
+def test_text_between_marks_is_replaced():
+    assert replace_between("a <!-- t -->old<!-- /t --> b", "t", "new") == "a <!-- t -->\n\nnew\n\n<!-- /t --> b"
+    with pytest.raises(ValueError, match="lacks"):
+        replace_between("a", "t", "new")
+
+
+def test_committed_table_is_what_the_records_give():
+    process = subprocess.run(
+        [sys.executable, "-m", "deepclust", "bench", "table", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_committed_records_are_whole_sets():
+    for summary in read_records(ROOT / "benchmarks" / "quality" / "records"):
+        for content in summary.records:
+            assert content.keys() >= KEYS, f"{summary.dataset}/{summary.name}"
+            assert content["dataset"] == summary.dataset
+    assert read_published(ROOT / "benchmarks" / "quality" / "published.toml")
+
+
+@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.kind == "baseline"])
+def test_labels_never_reach_a_baseline(name):
+    data = load_digits()
+    X, y = data.images[:300], data.target[:300]
+    entry = METHODS[name]
+
+    def labels(*given):
+        return entry.load()(10, random_state=0, **entry.params).fit_predict(X, *given)
+
+    expected = labels()
+    assert (labels(y) == expected).all()
+    assert (labels(np.random.default_rng(0).permutation(y)) == expected).all()
+    assert len(set(expected)) == 10
+
+
+@pytest.mark.parametrize("name", ["two-moons", "nested-c"])
+def test_shapes_are_as_described(name):
+    X, y = PROBLEMS[name].load()
+    assert X.shape == ({"two-moons": 7000, "nested-c": 1500}[name], 2)
+    assert np.bincount(y).tolist() == [len(y) // 2] * 2
+    again, _ = PROBLEMS[name].load()
+    assert (again == X).all()
+    assert set(TUNING) <= set(PROBLEMS)
