@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Empty where the machine's pip already finds a CPU build of torch.
 TORCH_INDEX ?=
 
-.PHONY: setup demo test lint types check speed clean
+.PHONY: setup demo test lint types bench-quick speed clean
 
 setup: $(VENV)/.ready
 
@@ -26,6 +26,9 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+bench-quick: setup
+	$(BIN)/deepclust bench run benchmarks/quality/quick.toml && $(BIN)/deepclust bench table
 
 speed: setup
 	$(BIN)/python benchmarks/speed/step.py

@@ -15,7 +15,7 @@ from tests.architecture.test_architecture import ROOT
 from deepclust.bench.problems import PROBLEMS, TUNING
 from deepclust.bench.run import Store, hash_of
 from deepclust.bench.spec import Configuration, Task, read_spec
-from deepclust.bench.table import as_markdown, read_published, read_records, replace_between
+from deepclust.bench.table import as_html, as_markdown, as_overview, read_published, read_records, replace_between
 from deepclust.bench.task import carry_out
 from deepclust.errors import InvalidParameterError
 from deepclust.methods import METHODS
@@ -170,6 +170,8 @@ def test_tables_hold_means_over_seeds_and_published_numbers(tmp_path):
     ]
     text = as_markdown(read_records(store.folder), published)
     assert "0.600 ± 0.141 | 0.100" in text
+    assert "0.600 ± 0.141" in as_html(read_records(store.folder), published)
+    assert "| `kmeans` | 0.600 ± 0.141 (2) |" in as_overview(read_records(store.folder))
     assert "| M | 0.900 |  | p | s | read |" in text
     (store.folder / "nested-c" / "kmeans" / "seed0.json").unlink()
     with pytest.raises(ValueError, match=r"must hold seeds 0\.\.n-1"):

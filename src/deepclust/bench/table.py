@@ -7,6 +7,7 @@ import math
 import statistics
 import tomllib
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -81,46 +82,95 @@ def read_published(path: Path) -> list[dict[str, Any]]:
 def as_markdown(summaries: list[Summary], published: list[dict[str, Any]]) -> str:
     """Return a table for each data set: ours, start to end, beside what was published."""
     parts = []
+    for dataset, grids in _grids(summaries, published):
+        parts.append(f"### {dataset}\n\n" + "\n\n".join(_markdown(grid) for grid in grids))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(summaries: list[Summary], published: list[dict[str, Any]]) -> str:
+    """Return the same tables as one page that loads nothing."""
+    parts = []
+    for dataset, grids in _grids(summaries, published):
+        parts.append(f"<h2>{escape(dataset)}</h2>" + "".join(map(_html, grids)))
+    return _PAGE.format(body="\n".join(parts))
+
+
+def as_overview(summaries: list[Summary]) -> str:
+    """Return one table of accuracies: a line a configuration, a column a data set, seeds in brackets."""
+    datasets = [name for name in PROBLEMS if any(s.dataset == name for s in summaries)]
+    cells = {(s.name, s.dataset): f"{_pm(s, 'accuracy')} ({len(s.records)})" for s in summaries}
+    names = sorted({summary.name for summary in summaries})
+    grid = [["accuracy", *datasets]]
+    grid += [[f"`{name}`", *(cells.get((name, dataset), "") for dataset in datasets)] for name in names]
+    return _markdown(grid)
+
+
+Grid = list[list[str]]
+
+
+def _grids(summaries: list[Summary], published: list[dict[str, Any]]) -> list[tuple[str, list[Grid]]]:
+    found = []
     for dataset in PROBLEMS:
         ours = [summary for summary in summaries if summary.dataset == dataset]
         theirs = [entry for entry in published if entry["dataset"] == dataset]
         if ours:
-            parts.append(f"### {dataset}\n\n{_ours(ours)}" + (f"\n\n{_theirs(theirs)}" if theirs else ""))
-    return "\n\n".join(parts) + "\n"
+            found.append((dataset, [_ours(ours), *([_theirs(theirs)] if theirs else [])]))
+    return found
 
 
-def _ours(summaries: list[Summary]) -> str:
-    lines = [
-        "| " + " | ".join(_HEADINGS) + " |",
-        "|---" * len(_HEADINGS) + "|",
-    ]
-    ranked = sorted(summaries, key=lambda summary: -(summary.mean("accuracy") or 0))
-    for summary in ranked:
+def _ours(summaries: list[Summary]) -> Grid:
+    grid = [list(_HEADINGS)]
+    for summary in sorted(summaries, key=lambda summary: -(summary.mean("accuracy") or 0)):
         start = summary.mean("accuracy", "start")
-        cells = [
-            f"`{summary.name}`",
-            "" if start is None else f"{start:.3f}",
-            f"{summary.mean('accuracy'):.3f} ± {summary.std('accuracy'):.3f}",
-            f"{summary.standard_error('accuracy'):.3f}",
-            f"{summary.mean('nmi'):.3f}",
-            f"{summary.mean('ari'):.3f}",
-            f"{summary.mean('purity'):.3f}",
-            str(len(summary.records)),
-            f"{statistics.fmean(record['seconds'] for record in summary.records):.0f}",
-            f"{max(record['peak_mb'] for record in summary.records)}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells = [f"`{summary.name}`", "" if start is None else f"{start:.3f}", _pm(summary, "accuracy")]
+        cells += [f"{summary.standard_error('accuracy'):.3f}"]
+        cells += [f"{summary.mean(metric):.3f}" for metric in ("nmi", "ari", "purity")]
+        seconds = statistics.fmean(record["seconds"] for record in summary.records)
+        memory = max(record["peak_mb"] for record in summary.records)
+        grid.append([*cells, str(len(summary.records)), f"{seconds:.0f}", str(memory)])
+    return grid
 
 
-def _theirs(entries: list[dict[str, Any]]) -> str:
-    lines = ["| published | accuracy | NMI | what it is | source | how sure |", "|---|---|---|---|---|---|"]
+def _pm(summary: Summary, metric: str) -> str:
+    spread = f" ± {summary.std(metric):.3f}" if len(summary.records) > 1 else ""
+    return f"{summary.mean(metric):.3f}{spread}"
+
+
+def _theirs(entries: list[dict[str, Any]]) -> Grid:
+    grid = [["published", "accuracy", "NMI", "protocol", "source", "how sure"]]
     for entry in entries:
-        accuracy = "" if "accuracy" not in entry else f"{entry['accuracy']:.3f}"
-        nmi = "" if "nmi" not in entry else f"{entry['nmi']:.3f}"
-        cells = [entry["method"], accuracy, nmi, entry["protocol"], entry["source"], entry["sure"]]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        numbers = [f"{entry[key]:.3f}" if key in entry else "" for key in ("accuracy", "nmi")]
+        grid.append([entry["method"], *numbers, entry["protocol"], entry["source"], entry["sure"]])
+    return grid
+
+
+def _markdown(grid: Grid) -> str:
+    head, *rows = ["| " + " | ".join(row) + " |" for row in grid]
+    return "\n".join([head, "|---" * len(grid[0]) + "|", *rows])
+
+
+def _html(grid: Grid) -> str:
+    def row(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell.strip('`'))}</{tag}>" for cell in cells) + "</tr>"
+
+    return "<table>" + row(grid[0], "th") + "".join(row(cells, "td") for cells in grid[1:]) + "</table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>deepclust: quality</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 24px 16px; }}
+table {{ border-collapse: collapse; margin: 8px 0 20px; display: block; overflow-x: auto; }}
+th, td {{ text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #8886; }}
+</style></head><body>
+<h1>Quality</h1>
+<p>Made by <code>deepclust bench table</code> from the records. Means ± standard deviations over seeds. Labels were used
+for these numbers only.</p>
+{body}
+</body></html>
+"""
 
 
 def replace_between(text: str, mark: str, content: str) -> str:

@@ -63,18 +63,30 @@ def status(spec: Spec, records: Records = _RECORDS) -> None:
 def table(
     records: Records = _RECORDS,
     published: Annotated[Path, typer.Option(help="TOML file of published numbers.")] = _PUBLISHED,
-    out: Annotated[Path, typer.Option(help="Markdown file to write.")] = _TABLE,
-    check: Annotated[bool, typer.Option(help="Write nothing; fail if the file differs.")] = False,
+    out: Annotated[Path, typer.Option(help="Markdown file to write; the same as .html goes beside it.")] = _TABLE,
+    readme: Annotated[Path, typer.Option(help="File whose marked part gets the overview.")] = Path("README.md"),
+    check: Annotated[bool, typer.Option(help="Write nothing; fail if a file differs.")] = False,
 ) -> None:
     """Write the tables that the records give."""
     from deepclust.atomic import atomic_file
-    from deepclust.bench.table import as_markdown, read_published, read_records
+    from deepclust.bench.table import (
+        as_html,
+        as_markdown,
+        as_overview,
+        read_published,
+        read_records,
+        replace_between,
+    )
 
-    text = _HEAD + as_markdown(read_records(records), read_published(published))
-    if check:
-        if not out.is_file() or out.read_text() != text:
-            raise DeepclustError(f"{out} is not what the records give. Run: deepclust bench table")
-        return
-    with atomic_file(out) as part:
-        part.write_text(text)
-    typer.echo(str(out))
+    summaries, theirs = read_records(records), read_published(published)
+    files = {out: _HEAD + as_markdown(summaries, theirs), out.with_suffix(".html"): as_html(summaries, theirs)}
+    if readme.is_file() and summaries:
+        files[readme] = replace_between(readme.read_text(), "bench", as_overview(summaries))
+    for path, text in files.items():
+        if check:
+            if not path.is_file() or path.read_text() != text:
+                raise DeepclustError(f"{path} is not what the records give. Run: deepclust bench table")
+            continue
+        with atomic_file(path) as part:
+            part.write_text(text)
+        typer.echo(str(path))
