@@ -22,10 +22,9 @@ Deviations
 The published programs keep tables of all pairs of rows and clusters, and ask for tens of gigabytes at 70,000 rows; here
 everything is sparse, with affinities of merged clusters recomputed exactly. Path integrals are summed over walks of at
 most six steps instead of solving a linear system for every pair: what is left out is smaller than the step weight,
-0.01, to the sixth power. Clusters of a handful
-of rows that nobody points at do not count among the k (``outlier_share``): two such pairs among 10,000 digits cost the
-published algorithm two of its ten clusters. New rows go to the cluster of their nearest training rows; the publications
-have no such rule.
+0.01, to the sixth power. Clusters of a handful of rows that nobody points at do not count among the k
+(``outlier_share``): two such rows among 10,000 digits cost the published algorithm one of its ten clusters. New rows go
+to the cluster of their nearest training rows; the publications have no such rule.
 
 References
 ----------
