@@ -2,7 +2,7 @@ r"""Graph agglomerative clustering: no network, and the baseline that every deep
 
 Algorithm
 ---------
-1. Prepare rows: subtract the mean row, scale rows to unit length, project on principal components.
+1. Prepare rows: subtract the mean row, project on principal components, scale rows to unit length.
 2. Build the directed graph of nearest neighbours.
 3. Start from the weak components of its 1-nearest-neighbour part.
 4. Merge the two clusters that belong together most, until k are left.
@@ -70,7 +70,7 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
     normalize
         Scale rows to unit length, after centring.
     variance
-        Project on the principal components that hold this share of the variance; None keeps all.
+        Project on the principal components that hold this share of the variance, before scaling; None keeps all.
     outlier_share
         Clusters smaller than this share of an average one do not count; 0 is the published algorithm.
     channels
@@ -123,7 +123,7 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         # 1. Prepare rows.
         self.pca_ = None
         if self.variance is not None:
-            self.pca_ = PCA(self.variance if self.variance < 1 else None, svd_solver="full").fit(self._scaled(x))
+            self.pca_ = PCA(self.variance if self.variance < 1 else None, svd_solver="full").fit(x)
         self.points_ = self._prepared(x)
         # 2. Build the graph. 3. Start from its 1-nearest-neighbour components.
         graph = (local_affinity if self.linkage == "degree" else global_affinity)(self.points_, self._count(len(x)))
@@ -170,15 +170,12 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         scaled = (rows.slice(0, len(rows)).double().flatten(1).numpy() - self.mean_) / self.span_
         return np.asarray(scaled, dtype=np.float32)
 
-    def _scaled(self, x: Matrix) -> Matrix:
+    def _prepared(self, x: Matrix) -> Matrix:
+        x = x if self.pca_ is None else np.asarray(self.pca_.transform(x), dtype=np.float32)
         if not self.normalize:
             return x
         length = np.linalg.norm(x, axis=1, keepdims=True)
         return np.asarray(x / np.where(length > 0, length, 1))
-
-    def _prepared(self, x: Matrix) -> Matrix:
-        x = self._scaled(x)
-        return x if self.pca_ is None else np.asarray(self.pca_.transform(x), dtype=np.float32)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
