@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepclust.bench.problems import PROBLEMS
+from deepclust.errors import InvalidDataError
 
 _HEADINGS = (
     "configuration",
@@ -55,7 +56,7 @@ def read_records(folder: Path) -> list[Summary]:
 
     Raises
     ------
-    ValueError
+    InvalidDataError
         Where the seeds of a set are not 0..n-1 of one configuration.
     """
     found = []
@@ -65,7 +66,7 @@ def read_records(folder: Path) -> list[Summary]:
             records.sort(key=lambda record: record["seed"])
             seeds = [record["seed"] for record in records]
             if seeds != list(range(len(seeds))) or len({record["config_hash"] for record in records}) > 1:
-                raise ValueError(f"{home} must hold seeds 0..n-1 of one configuration; it holds {seeds}.")
+                raise InvalidDataError(f"{home} must hold seeds 0..n-1 of one configuration; it holds {seeds}.")
             if records:
                 found.append(Summary(dataset, home.name, records))
     return found

@@ -46,9 +46,11 @@ def make_estimator(task: Task, n_clusters: int) -> Any:
 def settings_of(estimator: Any) -> dict[str, Any]:
     """Return all settings that could change a result: parameters, without the seed and where a run is kept."""
     if not isinstance(estimator, AbstractDeepClusterer):
-        plain = {key: repr(value) for key, value in estimator.get_params(deep=True).items()}
-        return {key: value for key, value in plain.items() if "random_state" not in key and "object at" not in value}
-    params: dict[str, Any] = describe_params(estimator)
+        params = estimator.get_params(deep=True)
+        kinds = {key: type(value).__name__ for key, value in params.items() if hasattr(value, "get_params")}
+        plain = {key: value for key, value in params.items() if isinstance(value, (bool, int, float, str, type(None)))}
+        return {**kinds, **{key: value for key, value in plain.items() if "random_state" not in key}}
+    params = describe_params(estimator)
     params.pop("random_state")
     for name in ("checkpoint_dir", "checkpoint_seconds", "callbacks"):
         params["trainer"].pop(name)
