@@ -125,6 +125,12 @@ def test_labels_come_from_files(tmp_path):
         read_labels(tmp_path / "y.exe")
 
 
+def test_labels_of_the_user_come_before_a_publishers(tmp_path):
+    (tmp_path / "y.txt").write_text(" ".join(["a", "b"] * 898) + " a")
+    assert set(read_input("digits", ReadOptions(labels=str(tmp_path / "y.txt"))).y) == {"a", "b"}
+    assert set(read_input("digits").y) == set(range(10))
+
+
 def test_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(UnreadableFileError, match="neither a file, nor a folder, nor a data set"):
         read_input("nonsense")

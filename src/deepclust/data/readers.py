@@ -97,7 +97,8 @@ def read_input(
     options = options or ReadOptions()
     if source in DATASETS:
         data = load_dataset(source)
-        return _with_labels(Loaded(name=data.name, X=data.X, y=data.y), options)
+        own = data.y if options.labels is None else None  # labels that the user names come before the publisher's
+        return _with_labels(Loaded(name=data.name, X=data.X, y=own), options)
     path = Path(source)
     if not path.exists():
         raise UnreadableFileError(f"{source} is neither a file, nor a folder, nor a data set ({', '.join(DATASETS)}).")
