@@ -146,7 +146,7 @@ class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeatu
         """Say what a checkpoint must agree on to be this fit's; how it is run does not count."""
         params = describe_params(self)
         params.pop("random_state", None)
-        for name in ("checkpoint_dir", "checkpoint_seconds", "max_seconds", "callbacks"):
+        for name in ("checkpoint_dir", "checkpoint_seconds", "cache_dir", "max_seconds", "callbacks"):
             params["trainer"].pop(name, None)
         return {
             "method": type(self).__name__,

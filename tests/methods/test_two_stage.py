@@ -17,7 +17,7 @@ def small(**params):
     return TwoStage(3, **{**base, **params})
 
 
-@pytest.mark.parametrize("partition", ["kmeans", "mixture", "spectral"])
+@pytest.mark.parametrize("partition", ["kmeans", "mixture", "spectral", "manifold"])
 @pytest.mark.parametrize("variational", [False, True])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_every_combination_finds_the_groups(partition, variational, noise, blobs):

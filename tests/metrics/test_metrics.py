@@ -80,3 +80,9 @@ def test_internal_metrics_tell_use_and_confidence(blobs):
     one = internal_metrics(X, np.zeros(150, dtype=int), np.eye(4)[np.zeros(150, dtype=int)])
     assert one["n_clusters_used"] == 1
     assert "silhouette" not in one
+
+
+def test_noise_counts_as_errors_in_the_accuracy():
+    assert accuracy([0, 0, 1, 1], [-1, -1, 0, 0]) == 0.5
+    assert accuracy([0, 0], [-1, -1]) == 0.0
+    assert accuracy([0, 0, 1], ["a", "a", "b"]) == 1.0

@@ -1,11 +1,22 @@
 """Thin wrappers keep what they wrap, and survive what it does not."""
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from deepclust.errors import MissingExtraError
 from deepclust.metrics import accuracy
-from deepclust.partition import diagonal_moments, gaussian_mixture, kmeans, spectral_labels
+from deepclust.partition import (
+    diagonal_moments,
+    gaussian_mixture,
+    kmeans,
+    manifold_coordinates,
+    manifold_labels,
+    spectral_labels,
+)
 
 
 @pytest.fixture
@@ -55,3 +66,21 @@ def test_spectral_cut_with_and_without_landmarks(three):
     assert accuracy(y, spectral_labels(z, 3, seed=0).numpy()) == 1
     assert accuracy(y, spectral_labels(z, 3, seed=0, landmarks=60).numpy()) == 1
     assert (spectral_labels(z, 1, seed=0) == 0).all()
+
+
+def test_layout_keeps_far_groups_apart_and_follows_its_seed():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 60)
+    x = (rng.normal(size=(180, 8)) + 20 * np.eye(8)[y]).astype(np.float32)
+    labels = manifold_labels(torch.from_numpy(x), 3, seed=0)
+    assert accuracy(y, labels) == 1.0
+    first, again = (manifold_coordinates(x, seed=1, components=2, neighbors=10) for _ in range(2))
+    assert first.shape == (180, 2)
+    assert (first == again).all()
+    assert (first != manifold_coordinates(x, seed=2, components=2, neighbors=10)).any()
+
+
+def test_layout_names_the_extra_that_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'deepclust\[manifold\]'"):
+        manifold_coordinates(np.zeros((10, 2)), seed=0)

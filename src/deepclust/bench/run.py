@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from deepclust.atomic import atomic_file
@@ -25,30 +29,68 @@ SEEN = "seen.json"
 
 @dataclass(frozen=True)
 class Store:
-    """Where records lie: ``<data set>/<name>/seed<N>.json`` below a folder, and a log of what each set has seen."""
+    """Where records lie: ``<data set>/<name>/seed<N>.json`` below a folder, and a log of what each set has seen.
+
+    Seeds of one configuration form a set. Records of new settings wait in ``.staged-<name>`` until all seeds are there;
+    then they take the place of the former set.
+    """
 
     folder: Path
 
     def path(self, task: Task) -> Path:
         """Return where a task's record lies."""
-        return self.folder / task.dataset / task.configuration.name / f"seed{task.seed}.json"
+        return self._home(task) / f"seed{task.seed}.json"
 
     def read(self, task: Task) -> dict[str, Any] | None:
-        """Return a task's record if there is one of the same settings."""
-        path = self.path(task)
-        if not path.is_file():
-            return None
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record if record["config_hash"] == hash_of(task) else None
+        """Return a task's record if there is one of the same settings, in place or waiting."""
+        for folder in (self._home(task), self._staged(task)):
+            path = folder / f"seed{task.seed}.json"
+            if path.is_file():
+                record: dict[str, Any] = json.loads(path.read_text())
+                if record["config_hash"] == hash_of(task):
+                    return record
+        return None
 
-    def write(self, task: Task, record: dict[str, Any]) -> None:
-        """Write a record. The first of new settings clears the former set: seeds are replaced only as a set."""
-        folder = self.path(task).parent
-        for former in sorted(folder.glob("seed*.json")):
-            if json.loads(former.read_text())["config_hash"] != record["config_hash"]:
-                former.unlink()
-        with atomic_file(self.path(task)) as part:
+    def write(self, task: Task, record: dict[str, Any], *, seeds: int = 1) -> None:
+        """Write a record.
+
+        Parameters
+        ----------
+        task
+            What it is of.
+        record
+            What was found.
+        seeds
+            Seeds that make a set whole.
+        """
+        self._finish_swap(task)
+        home, staged = self._home(task), self._staged(task)
+        place = staged if _others(home, record["config_hash"]) else home
+        for other in _others(staged, record["config_hash"]):
+            other.unlink()
+        with atomic_file(place / f"seed{task.seed}.json") as part:
             part.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        if place == staged and all((staged / f"seed{seed}.json").is_file() for seed in range(seeds)):
+            home.rename(self._former(task))
+            self._finish_swap(task)
+
+    def _finish_swap(self, task: Task) -> None:
+        """Put a whole new set in place of the former one; a swap that was killed goes on here."""
+        home, staged, former = self._home(task), self._staged(task), self._former(task)
+        if not former.is_dir():
+            return
+        if not home.is_dir():
+            staged.rename(home)
+        shutil.rmtree(former)
+
+    def _home(self, task: Task) -> Path:
+        return self.folder / task.dataset / task.configuration.name
+
+    def _staged(self, task: Task) -> Path:
+        return self.folder / task.dataset / f".staged-{task.configuration.name}"
+
+    def _former(self, task: Task) -> Path:
+        return self.folder / task.dataset / f".former-{task.configuration.name}"
 
     def log_seen(self, task: Task) -> None:
         """Note which configurations a data set has seen, so that quiet tuning on it would show."""
@@ -61,6 +103,12 @@ class Store:
                 part.write_text(json.dumps(seen, indent=1, sort_keys=True) + "\n")
 
 
+def _others(folder: Path, config_hash: str) -> list[Path]:
+    """List records of other settings."""
+    paths = sorted(folder.glob("seed*.json"))
+    return [path for path in paths if json.loads(path.read_text())["config_hash"] != config_hash]
+
+
 def hash_of(task: Task) -> str:
     """Return the fingerprint of a task's settings; the seed is not part of it."""
     from deepclust.bench.problems import PROBLEMS
@@ -69,42 +117,53 @@ def hash_of(task: Task) -> str:
 
 
 def run_tasks(
-    tasks: list[Task], store: Store, work: Path, *, say: Callable[[str], None], redo: bool = False
+    tasks: list[Task], store: Store, work: Path, *, say: Callable[[str], None], redo: bool = False, workers: int = 1
 ) -> list[str]:
-    """Carry out the tasks that have no record yet, one after the other.
+    """Carry out the tasks that have no record yet.
 
     Parameters
     ----------
     tasks
-        In the order in which they are run.
+        In the order in which they are begun.
     store
         Where records go.
     work
-        Folder for checkpoints and logs, outside the repository.
+        Folder for checkpoints, logs and pretrained networks, outside the repository.
     say
         Called with a line on every task.
     redo
         Do tasks again that have a record.
+    workers
+        Tasks at a time; together they use as many threads as there are cores.
 
     Returns
     -------
     list of str
         What failed, a line each.
     """
-    failed = []
-    for number, task in enumerate(tasks):
+    failed: list[str] = []
+    seeds = Counter((task.dataset, task.configuration.name) for task in tasks)
+    threads, one_at_a_time = max(1, _cores() // workers), Lock()
+
+    def carry_on(number: int, task: Task) -> None:
         name = f"{task.dataset}/{task.configuration.name}/seed{task.seed}"
-        if store.read(task) is not None and not redo:
-            continue
-        say(f"[{number + 1}/{len(tasks)}] {name} ...")
+        place = f"[{number + 1}/{len(tasks)}] {name}"
         try:
-            store.log_seen(task)
-            record = _in_process(task, work / name / hash_of(task))
-            store.write(task, {**record, **_code_state()})
-            say(f"[{number + 1}/{len(tasks)}] {name}: {_line(record)}")
+            with one_at_a_time:
+                if store.read(task) is not None and not redo:
+                    return
+                say(f"{place} ...")
+                store.log_seen(task)
+            record = {**_in_process(task, work, threads), **_code_state()}
+            with one_at_a_time:
+                store.write(task, record, seeds=seeds[task.dataset, task.configuration.name])
+                say(f"{place}: {_line(record)}")
         except DeepclustError as error:
             failed.append(f"{name}: {error}")
-            say(f"[{number + 1}/{len(tasks)}] {name} failed: {error}")
+            say(f"{place} failed: {error}")
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(carry_on, range(len(tasks)), tasks))
     return failed
 
 
@@ -113,8 +172,13 @@ def _line(record: dict[str, Any]) -> str:
     return f"accuracy {record['metrics']['accuracy']:.3f}{start}, {record['seconds']:.0f} s, {record['peak_mb']} MB"
 
 
-def _in_process(task: Task, work: Path) -> dict[str, Any]:
-    """Run a task in a fresh process, which has as many threads as this machine has cores."""
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_process(task: Task, root: Path, threads: int) -> dict[str, Any]:
+    """Run a task in a fresh process with its share of the machine's threads."""
+    work = root / task.dataset / task.configuration.name / f"seed{task.seed}" / hash_of(task)
     work.mkdir(parents=True, exist_ok=True)
     request, out, log = work / "request.json", work / "record.json", work / "log.txt"
     content = {
@@ -122,13 +186,13 @@ def _in_process(task: Task, work: Path) -> dict[str, Any]:
         "dataset": task.dataset,
         "seed": task.seed,
         "work": str(work),
+        "networks": str(root / "networks"),
     }
     request.write_text(json.dumps(content))
-    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    environment = {"OMP_NUM_THREADS": cores, "NUMBA_NUM_THREADS": cores, **os.environ}
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
     with log.open("w") as file:
         command = [sys.executable, "-m", "deepclust.bench.task", str(request), str(out)]
-        code = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False).returncode
+        code = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **limits}, check=False).returncode
     if code != 0:
         lines = log.read_text().strip().splitlines() or ["no output"]
         raise DeepclustError(f"exit code {code}: {lines[-1]} (log: {log})")

@@ -61,7 +61,7 @@ def read_records(folder: Path) -> list[Summary]:
     """
     found = []
     for dataset in PROBLEMS:
-        for home in sorted(path for path in (folder / dataset).glob("*") if path.is_dir()):
+        for home in sorted(path for path in (folder / dataset).glob("[!.]*") if path.is_dir()):
             records = [json.loads(path.read_text()) for path in home.glob("seed*.json")]
             records.sort(key=lambda record: record["seed"])
             seeds = [record["seed"] for record in records]

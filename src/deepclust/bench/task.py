@@ -29,7 +29,8 @@ def make_estimator(task: Task, n_clusters: int) -> Any:
     """Make the estimator of a task, with all settings but those of this process."""
     configuration, entry = task.configuration, METHODS[task.configuration.method]
     if entry.kind == "baseline":
-        return entry.load()(n_clusters, random_state=task.seed, **{**entry.params, **configuration.params})
+        baseline = entry.load()(n_clusters, random_state=task.seed, **{**entry.params, **configuration.params})
+        return _limited(baseline, configuration)
     cls = entry.load()
     if configuration.preset is None:
         estimator = cls(n_clusters, random_state=task.seed)
@@ -38,7 +39,11 @@ def make_estimator(task: Task, n_clusters: int) -> Any:
         estimator.set_params(n_clusters=n_clusters)
     params = {key: tuple(value) if isinstance(value, list) else value for key, value in configuration.params.items()}
     estimator.set_params(**params)
-    if configuration.max_seconds is not None:
+    return _limited(estimator, configuration)
+
+
+def _limited(estimator: Any, configuration: Configuration) -> Any:
+    if configuration.max_seconds is not None and isinstance(estimator, AbstractDeepClusterer):
         estimator.set_params(trainer__max_seconds=configuration.max_seconds)
     return estimator
 
@@ -52,20 +57,31 @@ def settings_of(estimator: Any) -> dict[str, Any]:
         return {**kinds, **{key: value for key, value in plain.items() if "random_state" not in key}}
     params = describe_params(estimator)
     params.pop("random_state")
-    for name in ("checkpoint_dir", "checkpoint_seconds", "callbacks"):
+    for name in ("checkpoint_dir", "checkpoint_seconds", "cache_dir", "callbacks"):
         params["trainer"].pop(name)
     return params
 
 
-def carry_out(task: Task, work: Path) -> dict[str, Any]:
-    """Run a task and return its record. Labels are read after the fit, and by the metrics alone."""
+def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str, Any]:
+    """Run a task and return its record. Labels are read after the fit, and by the metrics alone.
+
+    Parameters
+    ----------
+    task
+        What to run.
+    work
+        Folder of its checkpoint.
+    networks
+        Folder of pretrained networks that tasks share; None shares none.
+    """
     problem = PROBLEMS[task.dataset]
     X, y = problem.load()
     estimator = make_estimator(task, problem.n_clusters)
     settings = settings_of(estimator)
     deep = isinstance(estimator, AbstractDeepClusterer)
     if deep:
-        estimator.set_params(trainer__checkpoint_dir=str(work / "checkpoint"))
+        shared = None if networks is None else str(networks)
+        estimator.set_params(trainer__checkpoint_dir=str(work / "checkpoint"), trainer__cache_dir=shared)
     began = time.perf_counter()
     labels = np.asarray(estimator.fit_predict(X), dtype=np.int64)
     seconds = time.perf_counter() - began
@@ -84,6 +100,7 @@ def carry_out(task: Task, work: Path) -> dict[str, Any]:
         "start": None,
         "seconds": round(seconds, 2),
         "phases": {},
+        "pretrained": None,
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": machine("cpu"),
         "versions": versions(),
@@ -101,12 +118,14 @@ def _deep_parts(estimator: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
     phases: dict[str, float] = {}
     for line in result.history:
         phases[line["phase"]] = phases.get(line["phase"], 0.0) + line["seconds"]
+    taken = [event for event in result.events if event["kind"] == "taken over"]
     internal = internal_metrics(result.embedding, result.labels, result.proba)
     return {
         "metrics": external_metrics(y, result.labels) | internal,
         "start": None if result.start_labels is None else external_metrics(y, result.start_labels),
         "phases": {phase: round(seconds, 2) for phase, seconds in phases.items()},
-        "seconds": round(result.provenance["seconds"], 2),
+        "pretrained": taken[0]["network"] if taken else None,
+        "seconds": round(result.provenance["seconds"] + sum(event["seconds"] for event in taken), 2),
         "device": result.provenance["machine"] | {"precision": result.provenance["precision"]},
         "events": result.events,
     }
@@ -120,7 +139,7 @@ def main() -> None:
     """Read a request, carry it out, write the record in one step."""
     request = json.loads(Path(sys.argv[1]).read_text())
     task = Task(Configuration(**request["configuration"]), request["dataset"], request["seed"])
-    record = carry_out(task, Path(request["work"]))
+    record = carry_out(task, Path(request["work"]), Path(request["networks"]))
     with atomic_file(Path(sys.argv[2])) as part:
         part.write_text(json.dumps(record))
 

@@ -32,6 +32,7 @@ def run(
         Path | None, typer.Option(help="Folder for checkpoints and logs.  [default: in the user's cache]")
     ] = None,
     redo: Annotated[bool, typer.Option(help="Do tasks again that have a record.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Tasks at a time; they share the cores.")] = 1,
 ) -> None:
     """Carry out what has no record yet; a run that was killed goes on."""
     import pooch
@@ -41,7 +42,9 @@ def run(
 
     tasks = read_spec(spec)
     home = work or Path(pooch.os_cache("deepclust")) / "bench"
-    failed = run_tasks(tasks, Store(records), home, say=lambda line: typer.echo(line, err=True), redo=redo)
+    failed = run_tasks(
+        tasks, Store(records), home, say=lambda line: typer.echo(line, err=True), redo=redo, workers=workers
+    )
     if failed:
         raise DeepclustError(f"{len(failed)} of {len(tasks)} tasks failed: {'; '.join(failed)}")
 

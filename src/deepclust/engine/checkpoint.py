@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from deepclust.atomic import atomic_file
 from deepclust.errors import CheckpointError
 from deepclust.tensorfile import write_tensors
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_tree(path: Path, tree: Any) -> None:
@@ -56,10 +57,15 @@ def read_tree(path: Path) -> Any:
 
 
 def _digest(skeleton: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(skeleton.encode())
+    return hashlib.sha256((skeleton + digest_tensors(tensors)).encode()).hexdigest()
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return a checksum of names and values."""
+    digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -49,6 +49,9 @@ class Phase:
         Yields the row numbers of each step: ``sampler(n, batch_size, steps, generator)``.
     until
         Share of the trainer's time limit at which this phase gives way to the next.
+    shared
+        Names the objective of a phase whose outcome depends on nothing but that, the modules it trains, data, schedule
+        and seed; runs with a common ``cache_dir`` then train it once.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Phase:
     after_step: Callable[[Batch], None] | None = None
     sampler: Sampler | None = None
     until: float = 1.0
+    shared: str | None = None
 
     def groups(self) -> list[dict[str, object]]:
         """Return optimiser groups; every parameter belongs to exactly one."""

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -18,12 +19,15 @@ from torch import Tensor, nn
 
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Rows
+from deepclust.engine.checkpoint import digest_tensors
 from deepclust.engine.inference import map_rows
 from deepclust.engine.journal import Journal
 from deepclust.engine.phase import Phase, permutation
+from deepclust.engine.reuse import Shelf
 from deepclust.engine.seeds import derive_seed
 from deepclust.errors import DivergenceError, InterruptedRun
 from deepclust.networks.scaler import Scaler
+from deepclust.provenance import versions
 
 if TYPE_CHECKING:
     from deepclust.engine.trainer import Trainer
@@ -104,7 +108,7 @@ class Session:
         name = self._scope + phase.name
         finished = self.journal.finished
         if name not in finished:
-            self._run(phase, name)
+            self._run_or_take_over(phase, name)
             self.journal.finish(name, self._snapshot(phase.model))
         elif name == finished[-1]:
             self._restore(self.journal.boundary, phase.model)
@@ -173,6 +177,32 @@ class Session:
     def ask_to_stop(self) -> None:
         """Ask the run to write a checkpoint and end at the next step; safe to call from a signal handler."""
         self._stop_asked = True
+
+    def _run_or_take_over(self, phase: Phase, name: str) -> None:
+        """Run a phase, or take its outcome from the cache where another run has left it."""
+        folder, limit = self.trainer.cache_dir, self.trainer.max_seconds
+        shelf = None if folder is None or limit is not None else Shelf(Path(folder))
+        key = None if shelf is None else shelf.key(phase, self._determinants(phase, name))
+        history = None if shelf is None or key is None else shelf.take(key, phase)
+        if history is not None:
+            self.history.extend(history)
+            self.note("taken over", phase=name, network=key, seconds=sum(line["seconds"] for line in history))
+            return
+        self._run(phase, name)
+        if shelf is not None and key is not None:
+            shelf.put(key, phase, [line for line in self.history if line["phase"] == name])
+
+    def _determinants(self, phase: Phase, name: str) -> dict[str, Any]:
+        return {
+            "data": self.journal.fingerprint.get("data"),
+            "scaling": digest_tensors(self.scaler.state_dict()),
+            "seed": self.seed,
+            "name": name,
+            "batch_size": phase.schedule.batch_size or self.trainer.batch_size,
+            "device": self.device,
+            "precision": self.trainer.resolve_precision(),
+            "versions": versions(),
+        }
 
     def _run(self, phase: Phase, name: str) -> None:
         schedule = phase.schedule

@@ -39,6 +39,9 @@ class Trainer(AbstractParameters):
         Folder of the checkpoint; None writes none. A fit that finds its own checkpoint there goes on from it.
     checkpoint_seconds
         Least time between two checkpoints inside a phase; phase ends always write one.
+    cache_dir
+        Folder of pretrained networks: methods that begin with the same auto-encoder on the same data with the same seed
+        train it once, and `result_.events` says where one was taken over. None shares nothing.
     callbacks
         What watches the run.
     """
@@ -49,6 +52,7 @@ class Trainer(AbstractParameters):
     max_seconds: PositiveFloat | None = None
     checkpoint_dir: str | Path | None = None
     checkpoint_seconds: NonNegativeFloat = 60.0
+    cache_dir: str | Path | None = None
     callbacks: tuple[Callback, ...] = ()
 
     def start(self, rows: Rows, scaler: Scaler, seed: int, fingerprint: dict[str, Any]) -> Session:

@@ -35,6 +35,9 @@ _ENTRIES = (
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),
+    Entry("umap-gmm", "baselines", "umap_gmm", "Gaussian mixture over a UMAP layout", "baseline"),
+    Entry("umap-hdbscan", "baselines", "umap_hdbscan", "HDBSCAN over a UMAP layout", "baseline"),
+    Entry("n2d", "baselines", "n2d", "auto-encoder, then a Gaussian mixture over a UMAP layout", "baseline"),
     Entry("gdl", "baselines", "gdl", "graph degree linkage", "baseline", deterministic=True),
     Entry("pic", "baselines", "pic", "path-integral linkage", "baseline", deterministic=True),
 )

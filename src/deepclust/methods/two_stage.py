@@ -3,7 +3,8 @@ r"""The step-wise way: learn codes first, then partition them.
 Algorithm
 ---------
 1. Train an auto-encoder (plain or denoising) or a variational auto-encoder.
-2. Partition the codes of all rows: k-means, a Gaussian mixture, or a spectral cut of their neighbour graph.
+2. Partition the codes of all rows: k-means, a Gaussian mixture, a spectral cut of their neighbour graph, or a mixture
+   over their UMAP layout.
 
 Nothing flows back: this is the yardstick that joint methods must beat.
 
@@ -19,12 +20,15 @@ symbol                  meaning                      name in code
 
 Deviations
 ----------
-k-means gives probabilities as the mixture of equal spheres that it is the limit of. A spectral cut has no rule for new
-rows; here the nearest training codes decide, so that ``predict`` on training rows gives the cut itself.
+k-means gives probabilities as the mixture of equal spheres that it is the limit of. A spectral cut and a mixture over a
+layout have no rule for new rows; here the nearest training codes decide, so that ``predict`` on training rows gives the
+partition itself.
 
 References
 ----------
 Kingma, Welling (2014), "Auto-encoding variational Bayes". Vincent et al. (2010), "Stacked denoising autoencoders".
+McConville et al. (2020), "N2D: (not too) deep clustering via clustering the local manifold of an autoencoded
+embedding".
 """
 
 from __future__ import annotations
@@ -59,13 +63,15 @@ from deepclust.networks.likelihood import (
 )
 from deepclust.objectives.gaussian import kl_to_components, reparameterise
 from deepclust.params import Auto, ClusterCount, Count, RandomState, ShareBelowOne
-from deepclust.partition import gaussian_mixture, kmeans, spectral_labels
+from deepclust.partition import gaussian_mixture, kmeans, manifold_labels, spectral_labels
+from deepclust.pretraining import pretrain
 
-_EXEMPLARS = 20_000
+_EXEMPLARS = 20_000  # rows of a spectral cut; it keeps them to decide about new ones
+_LAID_OUT = 100_000  # rows of a layout that are kept for the same end
 
 
 class TwoStage(AbstractDeepClusterer):
-    """Auto-encoder or VAE, then k-means, a Gaussian mixture or a spectral cut of the codes.
+    """Auto-encoder or VAE, then k-means, a Gaussian mixture, a spectral cut or a UMAP layout of the codes.
 
     Parameters
     ----------
@@ -79,8 +85,8 @@ class TwoStage(AbstractDeepClusterer):
     noise
         Share of the input values that are set to zero while training: a denoising auto-encoder.
     partition
-        What partitions the codes: ``"kmeans"``, ``"mixture"`` (full covariances, best of ten by likelihood) or
-        ``"spectral"``.
+        What partitions the codes: ``"kmeans"``, ``"mixture"`` (full covariances, best of ten by likelihood),
+        ``"spectral"``, or ``"manifold"`` (N2D: a mixture over the UMAP layout; needs the extra ``manifold``).
     likelihood
         As in `VaDE`.
     schedule
@@ -102,7 +108,7 @@ class TwoStage(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         variational: bool = False,
         noise: ShareBelowOne = 0.0,
-        partition: Literal["kmeans", "mixture", "spectral"] = "mixture",
+        partition: Literal["kmeans", "mixture", "spectral", "manifold"] = "mixture",
         likelihood: Likelihood = "auto",
         schedule: Schedule = Schedule(decay=Cosine()),
         trainer: Trainer = Trainer(),
@@ -141,24 +147,29 @@ class TwoStage(AbstractDeepClusterer):
             return CenterHead(k, d)
         if self.partition == "mixture":
             return MixtureHead(k, d)
-        return ExemplarHead(k, d, min(n, _EXEMPLARS))
+        return ExemplarHead(k, d, min(n, self._most()))
 
     def _recipe(self, model: TwoStageModel, session: Session) -> None:
         # 1. Learn codes.
-        trains: list[nn.Module] = [model.network, model.likelihood]
-        session.train(
-            Phase(name="pretrain", model=model, objective=self._objective, schedule=self.schedule, trains=trains)
-        )
+        if isinstance(model.network, Variational):
+            trains: list[nn.Module] = [model.network, model.likelihood]
+            session.train(
+                Phase(name="pretrain", model=model, objective=self._bound, schedule=self.schedule, trains=trains)
+            )
+        else:
+            pretrain(session, model, model.network, model.likelihood, self.schedule, noise=self.noise)
         # 2. Partition them.
         codes = session.map(model.embed, model)
         found = session.once("partition", lambda: self._partition(codes, session.seed))
         model.head.place(**found)  # type: ignore[operator]
 
-    def _objective(self, model: TwoStageModel, batch: Batch) -> Mapping[str, Tensor]:
+    def _most(self) -> int:
+        return _EXEMPLARS if self.partition == "spectral" else _LAID_OUT
+
+    def _bound(self, model: TwoStageModel, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the negative evidence lower bound of a standard normal prior."""
+        assert isinstance(model.network, Variational)
         noisy = batch.x * (torch.rand_like(batch.x) >= self.noise) if self.noise else batch.x
-        if not isinstance(model.network, Variational):
-            x_hat = model.network.decode(model.network.embed(noisy))
-            return {"reconstruction": model.likelihood.nll(x_hat, batch.x).mean()}
         mean, log_var = model.network.posterior(noisy)
         x_hat = model.network.decode(reparameterise(mean, log_var, torch.randn_like(mean)))
         prior = torch.zeros(1, mean.shape[1], device=mean.device)
@@ -174,11 +185,15 @@ class TwoStage(AbstractDeepClusterer):
         if self.partition == "mixture":
             found = gaussian_mixture(codes, self.n_clusters, seed=seed, covariance="full")
             return {"weights": found.weights, "means": found.means, "covariances": found.covariances}
-        labels = spectral_labels(codes, self.n_clusters, seed=seed, landmarks=_EXEMPLARS)
+        most = self._most()
+        if self.partition == "spectral":
+            labels = spectral_labels(codes, self.n_clusters, seed=seed, landmarks=most)
+        else:
+            labels = manifold_labels(codes, self.n_clusters, seed=seed)
         chosen = torch.arange(len(codes))
-        if len(codes) > _EXEMPLARS:
+        if len(codes) > most:
             generator = torch.Generator().manual_seed(seed)
-            chosen = torch.randperm(len(codes), generator=generator)[:_EXEMPLARS].sort().values
+            chosen = torch.randperm(len(codes), generator=generator)[:most].sort().values
         return {"codes": codes[chosen], "labels": labels[chosen]}
 
 

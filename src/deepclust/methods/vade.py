@@ -82,6 +82,7 @@ from deepclust.params import (
     Share,
 )
 from deepclust.partition import diagonal_moments, gaussian_mixture, graph_degree_linkage, kmeans, spectral_labels
+from deepclust.pretraining import pretrain
 
 Start = Literal["linkage", "mixture", "kmeans", "spectral"]
 
@@ -188,16 +189,8 @@ class VaDE(AbstractDeepClusterer):
 
     def _recipe(self, model: VaDEModel, session: Session) -> None:
         # 1. Pretrain an auto-encoder with the decoder's likelihood.
-        session.train(
-            Phase(
-                name="pretrain",
-                model=model,
-                objective=_reconstruct,
-                schedule=self.pretrain,
-                trains=[model.network.autoencoder, model.likelihood],
-                until=0.5,
-            )
-        )
+        autoencoder = model.network.autoencoder
+        pretrain(session, model, autoencoder, model.likelihood, self.pretrain, until=0.5)
         # 2. Place the mixture on the codes, and give every posterior a small variance.
         codes = session.map(model.embed, model)
         start = session.once("start", lambda: self._place(codes, session.seed))
@@ -262,11 +255,6 @@ class VaDE(AbstractDeepClusterer):
 def _decided(labels: Int64[Tensor, " b"], k: int) -> Float[Tensor, "b k"]:
     """Log of an assignment that is all but certain; finite, since certainty has an infinite logarithm elsewhere."""
     return torch.log_softmax(50.0 * F.one_hot(labels, k), dim=1)
-
-
-def _reconstruct(model: VaDEModel, batch: Batch) -> Mapping[str, Tensor]:
-    x_hat = model.network.decode(model.network.embed(batch.x))
-    return {"reconstruction": model.likelihood.nll(x_hat, batch.x).mean()}
 
 
 class VaDEModel(AbstractGenerativeModel):

@@ -54,14 +54,17 @@ def match_clusters(table: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 def accuracy(y: Labels, clusters: Labels) -> float:
     """Return the share of rows that agree under the best one-to-one matching.
 
-    Extra clusters count as errors. This is the literature's clustering accuracy; it is never above `purity`.
+    Extra clusters count as errors, and so does noise, the rows of cluster -1. This is the literature's clustering
+    accuracy; it is never above `purity`.
 
     References
     ----------
     Xie, Girshick, Farhadi (2016), eq. 10.
     """
     table = contingency(y, clusters)
-    return float(sum(table[pair] for pair in match_clusters(table)) / table.sum())
+    found = np.unique(np.asarray(clusters))
+    proper = table[found != -1] if found.dtype.kind in "if" else table
+    return float(sum(proper[pair] for pair in match_clusters(proper)) / table.sum())
 
 
 def purity(y: Labels, clusters: Labels) -> float:
@@ -87,7 +90,8 @@ def external_metrics(y: Labels, clusters: Labels) -> dict[str, Any]:
     """Return every measure of agreement by its own name.
 
     ``nmi`` normalises by the arithmetic mean of the entropies, ``nmi_geometric`` by the geometric one (papers before
-    2019); ``ari`` and ``ami`` are corrected for chance.
+    2019); ``ari`` and ``ami`` are corrected for chance. Noise, cluster -1, counts as errors in the accuracy and as one
+    more cluster in all other measures.
     """
     return {
         "accuracy": accuracy(y, clusters),

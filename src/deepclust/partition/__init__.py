@@ -2,6 +2,7 @@
 
 from deepclust.partition.kmeans import KMeansPartition, kmeans
 from deepclust.partition.linkage import graph_degree_linkage
+from deepclust.partition.manifold import manifold_coordinates, manifold_labels
 from deepclust.partition.mixture import GaussianMixturePartition, diagonal_moments, gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
 
@@ -12,5 +13,7 @@ __all__ = [
     "gaussian_mixture",
     "graph_degree_linkage",
     "kmeans",
+    "manifold_coordinates",
+    "manifold_labels",
     "spectral_labels",
 ]
