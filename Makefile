@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Empty where the machine's pip already finds a CPU build of torch.
 TORCH_INDEX ?=
 
-.PHONY: setup demo test lint types bench-quick speed clean
+.PHONY: setup demo test lint types bench-quick peers speed clean
 
 setup: $(VENV)/.ready
 
@@ -29,6 +29,13 @@ types: setup
 
 bench-quick: setup
 	$(BIN)/deepclust bench run benchmarks/quality/quick.toml && $(BIN)/deepclust bench table
+
+# Published packages in an environment of their own, into the same records.
+peers:
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable . ./benchmarks/peers
+	.venv-peers/bin/deepclust bench run benchmarks/peers/peers.toml && .venv-peers/bin/deepclust bench table
 
 speed: setup
 	$(BIN)/python benchmarks/speed/step.py

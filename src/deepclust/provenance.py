@@ -31,10 +31,10 @@ def fingerprint_rows(rows: Rows) -> str:
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+def versions(*others: str) -> dict[str, str]:
+    """Return the versions that a result depends on: of the library's packages, and of others by name."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *others):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

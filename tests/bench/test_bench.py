@@ -14,7 +14,7 @@ from tests.architecture.test_architecture import ROOT
 
 from deepclust.bench.problems import PROBLEMS, TUNING
 from deepclust.bench.run import Store, hash_of
-from deepclust.bench.spec import Configuration, Task, read_spec
+from deepclust.bench.spec import Configuration, Task, known_methods, read_spec
 from deepclust.bench.table import as_html, as_markdown, as_overview, read_published, read_records, replace_between
 from deepclust.bench.task import carry_out
 from deepclust.engine import Schedule
@@ -279,3 +279,24 @@ def test_shapes_are_as_described(name):
     again, _ = PROBLEMS[name].load()
     assert (again == X).all()
     assert set(TUNING) <= set(PROBLEMS)
+
+
+def test_other_packages_add_methods_to_compare_with(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "peers")
+    import deepclust_peers
+
+    class Point:
+        def load(self):
+            return deepclust_peers.ENTRIES
+
+    monkeypatch.setattr("deepclust.bench.spec.entry_points", lambda group: [Point()])
+    known_methods.cache_clear()
+    try:
+        tasks = read_spec(ROOT / "benchmarks" / "peers" / "peers.toml")
+        assert {task.configuration.method for task in tasks} == {entry.name for entry in deepclust_peers.ENTRIES}
+        task = Task(Configuration("sklearn-kmeans", "sklearn-kmeans"), "nested-c", 0)
+        record = carry_out(task, tmp_path)
+        assert record["method"] == "sklearn-kmeans"
+        assert 0.5 <= record["metrics"]["accuracy"] <= 1
+    finally:
+        known_methods.cache_clear()

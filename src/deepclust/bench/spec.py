@@ -6,13 +6,16 @@ import hashlib
 import json
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from deepclust.bench.problems import PROBLEMS
 from deepclust.errors import InvalidParameterError
-from deepclust.methods import METHODS
+from deepclust.methods import METHODS, Entry
 
+_PEERS = "deepclust.benchmark"  # the entry point group in which other packages offer methods to compare with
 _KEYS = {"name", "method", "preset", "params", "datasets", "seeds", "max_seconds"}
 
 
@@ -55,6 +58,13 @@ class Task:
     seed: int
 
 
+@cache
+def known_methods() -> dict[str, Entry]:
+    """Return the registry, and what other installed packages add to it for comparison."""
+    others = [entry for point in entry_points(group=_PEERS) for entry in point.load()]
+    return {**{entry.name: entry for entry in others}, **METHODS}
+
+
 def read_spec(path: Path) -> list[Task]:
     """Read a spec, check it, and list its tasks: small seeds first, so that every set has some record early.
 
@@ -83,7 +93,7 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
         raise InvalidParameterError(f"{path}, entry {entry.get('name', '?')!r}: {wrong}.")
     name = entry["name"]
     method = entry.get("method", name)
-    if method not in METHODS:
+    if method not in known_methods():
         raise InvalidParameterError(f"{path}, entry {name!r}: there is no method {method!r}.")
     for dataset in entry["datasets"]:
         if dataset not in PROBLEMS:
@@ -95,7 +105,7 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
         params=entry.get("params", {}),
         max_seconds=entry.get("max_seconds"),
     )
-    seeds = 1 if METHODS[method].deterministic else entry.get("seeds", 5)
+    seeds = 1 if known_methods()[method].deterministic else entry.get("seeds", 5)
     return [Task(configuration, dataset, seed) for dataset in entry["datasets"] for seed in range(seeds)]
 
 

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from deepclust.atomic import atomic_file
 from deepclust.base import AbstractDeepClusterer
 from deepclust.bench.problems import PROBLEMS
-from deepclust.bench.spec import Configuration, Task, config_hash
+from deepclust.bench.spec import Configuration, Task, config_hash, known_methods
 from deepclust.data.rows import as_rows
-from deepclust.methods import METHODS
 from deepclust.metrics import external_metrics, internal_metrics
 from deepclust.provenance import fingerprint_rows, machine, versions
 from deepclust.storage import describe_params
@@ -27,8 +26,8 @@ PROTOCOL = "transductive"
 
 def make_estimator(task: Task, n_clusters: int) -> Any:
     """Make the estimator of a task, with all settings but those of this process."""
-    configuration, entry = task.configuration, METHODS[task.configuration.method]
-    if entry.kind == "baseline":
+    configuration, entry = task.configuration, known_methods()[task.configuration.method]
+    if entry.kind != "deep":
         baseline = entry.load()(n_clusters, random_state=task.seed, **{**entry.params, **configuration.params})
         return _limited(baseline, configuration)
     cls = entry.load()
@@ -103,7 +102,7 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
         "pretrained": None,
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": machine("cpu"),
-        "versions": versions(),
+        "versions": versions(*known_methods()[task.configuration.method].packages),
         "data_sha256": fingerprint_rows(rows),
     }
     if deep:

@@ -14,30 +14,51 @@ from deepclust.storage import load_estimator
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered method."""
+    """A registered method.
+
+    Attributes
+    ----------
+    name
+        In specs, records and on the command line.
+    module, class_name
+        Where its class is, or the function that makes a baseline's estimator; bare modules are in this folder.
+    summary
+        What it is.
+    kind
+        ``"peer"``: somebody else's package, which the benchmark compares with.
+    params
+        Settings that the name stands for.
+    deterministic
+        Whether every seed gives the same.
+    packages
+        Whose versions a record states, besides those of the library itself.
+    """
 
     name: str
     module: str
     class_name: str
     summary: str
-    kind: Literal["deep", "baseline"] = "deep"
+    kind: Literal["deep", "baseline", "peer"] = "deep"
     params: Mapping[str, Any] = field(default_factory=dict)
     deterministic: bool = False
+    packages: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Import and return the estimator class; of a baseline, the function that makes its estimator."""
-        return getattr(import_module(f"deepclust.methods.{self.module}"), self.class_name)
+        home = self.module if self.kind == "peer" else f"{__name__}.{self.module}"
+        return getattr(import_module(home), self.class_name)
 
 
+_UMAP = ("umap-learn", "pynndescent")
 _ENTRIES = (
     Entry("two_stage", "two_stage", "TwoStage", "auto-encoder or VAE, then k-means, a mixture or a spectral cut"),
     Entry("vade", "vade", "VaDE", "variational auto-encoder with a Gaussian mixture as its prior"),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),
-    Entry("umap-gmm", "baselines", "umap_gmm", "Gaussian mixture over a UMAP layout", "baseline"),
-    Entry("umap-hdbscan", "baselines", "umap_hdbscan", "HDBSCAN over a UMAP layout", "baseline"),
-    Entry("n2d", "baselines", "n2d", "auto-encoder, then a Gaussian mixture over a UMAP layout", "baseline"),
+    Entry("umap-gmm", "baselines", "umap_gmm", "Gaussian mixture over a UMAP layout", "baseline", packages=_UMAP),
+    Entry("umap-hdbscan", "baselines", "umap_hdbscan", "HDBSCAN over a UMAP layout", "baseline", packages=_UMAP),
+    Entry("n2d", "baselines", "n2d", "auto-encoder, then a mixture over a UMAP layout", "baseline", packages=_UMAP),
     Entry("gdl", "baselines", "gdl", "graph degree linkage", "baseline", deterministic=True),
     Entry("pic", "baselines", "pic", "path-integral linkage", "baseline", deterministic=True),
 )
