@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Empty where the machine's pip already finds a CPU build of torch.
 TORCH_INDEX ?=
 
-.PHONY: setup demo test lint types bench-quick peers speed clean
+.PHONY: setup demo test lint types bench-quick peers torture speed clean
 
 setup: $(VENV)/.ready
 
@@ -36,6 +36,9 @@ peers:
 	.venv-peers/bin/pip install --quiet --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable . ./benchmarks/peers
 	.venv-peers/bin/deepclust bench run benchmarks/peers/peers.toml && .venv-peers/bin/deepclust bench table
+
+torture: setup
+	DEEPCLUST_KILLS=20 $(BIN)/python -m pytest tests/bench -k killed
 
 speed: setup
 	$(BIN)/python benchmarks/speed/step.py

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from deepclust.data.sets import load_dataset
     from deepclust.data.tables import TableEncoder
     from deepclust.engine import Budget, Callback, Cosine, Decay, Schedule, Trainer
+    from deepclust.guidance import Guide
     from deepclust.methods import load
+    from deepclust.methods.cluster_vae import ClusterVAE
+    from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
     from deepclust.methods.graph_agglomeration import GraphAgglomeration
     from deepclust.methods.two_stage import TwoStage
     from deepclust.methods.vade import Handover, VaDE
     from deepclust.metrics import accuracy, purity
-    from deepclust.networks import MLP, Conv
+    from deepclust.networks import MLP, Conv, DoubleConv
     from deepclust.networks.likelihood import Gaussian
     from deepclust.result import ClusterResult
 
@@ -27,14 +30,21 @@ _HOME = {
     "Budget": "engine",
     "Callback": "engine",
     "ClusterResult": "result",
+    "ClusterVAE": "methods.cluster_vae",
     "Conv": "networks",
     "Cosine": "engine",
     "Decay": "engine",
+    "DoubleConv": "networks",
+    "GMVAE": "methods.gmvae",
     "Gaussian": "networks.likelihood",
     "GraphAgglomeration": "methods.graph_agglomeration",
+    "Guide": "guidance",
+    "Gumbel": "methods.gmvae",
     "Handover": "methods.vade",
     "MLP": "networks",
+    "Marginal": "methods.gmvae",
     "Schedule": "engine",
+    "Style": "methods.gmvae",
     "TableEncoder": "data.tables",
     "Trainer": "engine",
     "TwoStage": "methods.two_stage",
@@ -46,17 +56,24 @@ _HOME = {
 }
 
 __all__ = [
+    "GMVAE",
     "MLP",
     "Budget",
     "Callback",
     "ClusterResult",
+    "ClusterVAE",
     "Conv",
     "Cosine",
     "Decay",
+    "DoubleConv",
     "Gaussian",
     "GraphAgglomeration",
+    "Guide",
+    "Gumbel",
     "Handover",
+    "Marginal",
     "Schedule",
+    "Style",
     "TableEncoder",
     "Trainer",
     "TwoStage",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
@@ -12,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from deepclust.data.rows import Rows, Spec, as_rows
 from deepclust.engine.inference import map_rows
-from deepclust.engine.seeds import derive_seed
+from deepclust.engine.seeds import derive_seed, integer_seed
 from deepclust.engine.session import Session
 from deepclust.engine.trainer import Trainer
 from deepclust.errors import InvalidDataError, InvalidParameterError, NotSupportedError
-from deepclust.model import AbstractClusterModel, AbstractDecodingModel, AbstractGenerativeModel
+from deepclust.generation import GenerationMixin
+from deepclust.model import AbstractClusterModel, AbstractVariationalModel
 from deepclust.networks.scaler import Scaler, Scaling
 from deepclust.params import apply_params, check_parameters
 from deepclust.provenance import fingerprint_rows, machine, versions
@@ -32,7 +34,9 @@ from deepclust.storage import describe_params, save_estimator
 Array = npt.NDArray[Any]
 
 
-class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator, ABC):
+class AbstractDeepClusterer(
+    GenerationMixin, ClusterMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator, ABC
+):
     """A deep clustering method behind scikit-learn's interface.
 
     A method's own file supplies three things: `_scaling` (how rows enter the network), `_build` (the model) and
@@ -91,7 +95,7 @@ class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeatu
         check_parameters(self)
         rows = self._rows(X, reset=True)
         self._check_rows(rows)
-        seed = _integer_seed(self.random_state)
+        seed = integer_seed(self.random_state)
         scaler = Scaler.fit(rows, self._scaling(rows.spec))
         with _isolated_random_state():
             session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
@@ -183,55 +187,34 @@ class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeatu
         codes: npt.NDArray[np.float32] = self._map(X, self._model().embed).numpy()
         return codes
 
-    def score_samples(self, X: Any) -> npt.NDArray[np.float32]:
-        """Return how well each row fits the model, (n,); higher is better."""
-        scores: npt.NDArray[np.float32] = self._map(X, self._model().score).numpy()
+    def score_samples(self, X: Any, *, importance_samples: int | None = None) -> npt.NDArray[np.float32]:
+        """Return how well each row fits the model, (n,); higher is better.
+
+        Parameters
+        ----------
+        X
+            Rows.
+        importance_samples
+            None gives the method's own score (of generative ones the evidence lower bound, in nats). A number gives the
+            importance-weighted estimate of log p(x) from that many codes a row, which is tighter; the same codes'
+            noise serves every row, so that a row always gets the same estimate.
+        """
+        model = self._model()
+        if importance_samples is None:
+            fn = model.score
+        elif not isinstance(model, AbstractVariationalModel):
+            raise NotSupportedError(f"{type(self).__name__} has no posterior to draw importance samples from.")
+        elif importance_samples < 1:
+            raise InvalidParameterError(f"'importance_samples' must be an int >= 1. Got {importance_samples!r}.")
+        else:
+            noise = torch.randn(importance_samples, model.noise_size, generator=torch.Generator().manual_seed(0))
+            fn = partial(model.log_evidence, noise=noise)
+        scores: npt.NDArray[np.float32] = self._map(X, fn).numpy()
         return scores
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of `score_samples`; labels are ignored."""
         return float(self.score_samples(X).astype(np.float64).mean())
-
-    def reconstruct(self, X: Any) -> Array:
-        """Encode and decode rows; the answer has the shape and units of the data that were fitted."""
-        model = self._decoder("reconstruct")
-        return self._to_user(self._map(X, lambda x: model.decode(model.embed(x))))
-
-    def sample(
-        self, n: int = 1, cluster: int | None = None, *, random_state: Any = None
-    ) -> tuple[Array, npt.NDArray[np.int64]]:
-        """Draw new rows.
-
-        Parameters
-        ----------
-        n
-            How many.
-        cluster
-            From which cluster; None draws clusters by their weights.
-        random_state
-            None, an int, or a NumPy generator.
-
-        Returns
-        -------
-        X, clusters
-            Rows in the shape and units of the data that were fitted, and the cluster that each was drawn from.
-        """
-        model = self._decoder("sample")
-        if not isinstance(model, AbstractGenerativeModel):
-            raise NotSupportedError(
-                f"This {type(self).__name__} has no distribution of codes to sample from; "
-                "TwoStage(partition='mixture') and VaDE have one."
-            )
-        self._check_sample(n, cluster)
-        generator = torch.Generator().manual_seed(_integer_seed(random_state))
-        if cluster is None:
-            clusters = torch.multinomial(model.cluster_weights, n, replacement=True, generator=generator)
-        else:
-            clusters = torch.full((n,), cluster, dtype=torch.int64)
-        with torch.inference_mode():
-            codes = model.sample_codes(clusters, generator)
-            decoded = torch.cat([model.decode(part) for part in torch.split(codes, 256)])
-        return self._to_user(decoded), clusters.numpy()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; `deepclust.load` reads it back."""
@@ -254,7 +237,9 @@ class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeatu
         if name not in cls.presets:
             known = ", ".join(sorted(cls.presets)) or "none"
             raise InvalidParameterError(f"{cls.__name__} has no preset {name!r}; it has: {known}.")
-        return cls(**{**cls.presets[name](data), **overrides})
+        plain = {key: value for key, value in overrides.items() if "__" not in key}
+        nested = {key: value for key, value in overrides.items() if "__" in key}
+        return cls(**{**cls.presets[name](data), **plain}).set_params(**nested)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters; ``trainer__batch_size=64`` puts a changed copy of the frozen trainer in place."""
@@ -306,12 +291,6 @@ class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeatu
         model: AbstractClusterModel = self.model_
         return model
 
-    def _decoder(self, verb: str) -> AbstractDecodingModel:
-        model = self._model()
-        if not isinstance(model, AbstractDecodingModel):
-            raise NotSupportedError(f"{type(self).__name__} has no decoder, so it cannot {verb}.")
-        return model
-
     def _map(self, X: Any, fn: Callable[[Tensor], Tensor]) -> Tensor:
         rows = self._rows(X, reset=False)
         device = self.trainer.resolve_device()
@@ -325,14 +304,6 @@ class AbstractDeepClusterer(ClusterMixin, TransformerMixin, ClassNamePrefixFeatu
     def _to_user(self, x: Tensor) -> Array:
         return self.layout_.to_user(self.scaler_.inverse(x))
 
-    def _check_sample(self, n: int, cluster: int | None) -> None:
-        if n < 1:
-            raise InvalidParameterError(f"The 'n' of {type(self).__name__}.sample must be an int >= 1. Got {n!r}.")
-        if cluster is not None and not 0 <= cluster < self.n_clusters:
-            raise InvalidParameterError(
-                f"The 'cluster' of {type(self).__name__}.sample must be in 0..{self.n_clusters - 1}. Got {cluster!r}."
-            )
-
 
 def _ndim(X: Any) -> int:
     return len(X.shape) if hasattr(X, "shape") else np.asarray(X).ndim
@@ -341,17 +312,6 @@ def _ndim(X: Any) -> int:
 def _labels(proba: Tensor) -> npt.NDArray[np.int64]:
     labels: npt.NDArray[np.int64] = proba.argmax(1).numpy()
     return labels
-
-
-def _integer_seed(random_state: Any) -> int:
-    """Draw one integer from what the user gave, without touching NumPy's global state when that is None."""
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    if isinstance(random_state, (int, np.integer)):
-        return int(random_state) % 2**31
-    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -41,6 +42,43 @@ class AbstractGenerativeModel(AbstractDecodingModel):
     def cluster_weights(self) -> Float[Tensor, " k"]:
         """Share of every cluster; sums to one."""
 
+    @property
     @abstractmethod
-    def sample_codes(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Draw one code from each of these clusters."""
+    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every cluster's codes."""
+
+    @abstractmethod
+    def sample_codes(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw one code from each of these clusters; the temperature multiplies the spread."""
+
+    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the probability of every cluster given a code; by default that of the decoded row."""
+        return self.assign(self.decode(z))
+
+
+class AbstractVariationalModel(AbstractGenerativeModel):
+    """A generative model with a posterior over what is hidden."""
+
+    @property
+    @abstractmethod
+    def noise_size(self) -> int:
+        """Standard normal values that one draw from the posterior takes."""
+
+    @abstractmethod
+    def log_weights(self, x: Float[Tensor, "b *shape"], noise: Float[Tensor, "b e"]) -> Float[Tensor, " b"]:
+        """Return log p(x, h) - log q(h|x) for hidden values h drawn with this noise, in nats."""
+
+    def log_evidence(self, x: Float[Tensor, "b *shape"], noise: Float[Tensor, "s e"]) -> Float[Tensor, " b"]:
+        r"""Return the importance-weighted estimate of log p(x).
+
+        .. math:: \log \tfrac1S \sum_s p(x, h_s) / q(h_s|x)
+
+        References
+        ----------
+        Burda, Grosse, Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8.
+        """
+        draws = noise.to(x.device)
+        weights = torch.stack([self.log_weights(x, draw.expand(len(x), -1)) for draw in draws])
+        return torch.logsumexp(weights, dim=0) - math.log(len(draws))

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from deepclust.data.batch import Batch
 from deepclust.engine import Phase, Schedule, Session
-from deepclust.networks.autoencoder import Autoencoder
 from deepclust.networks.likelihood import AbstractLikelihood
 
 
 def pretrain(
     session: Session,
     model: nn.Module,
-    autoencoder: Autoencoder,
+    autoencoder: nn.Module,
     likelihood: AbstractLikelihood,
     schedule: Schedule,
     *,
@@ -33,7 +32,7 @@ def pretrain(
     model
         That the networks belong to.
     autoencoder, likelihood
-        What is trained.
+        What is trained; the first has ``embed`` and ``decode``.
     schedule
         How long and how fast.
     noise
@@ -44,7 +43,7 @@ def pretrain(
 
     def reconstruct(_: Any, batch: Batch) -> Mapping[str, Tensor]:
         noisy = batch.x * (torch.rand_like(batch.x) >= noise) if noise else batch.x
-        x_hat = autoencoder.decode(autoencoder.embed(noisy))
+        x_hat = autoencoder.decode(autoencoder.embed(noisy))  # type: ignore[operator]
         return {"reconstruction": likelihood.nll(x_hat, batch.x).mean()}
 
     session.train(

@@ -25,6 +25,7 @@ KEYS = {
     "method", "variant", "params", "config_hash", "dataset", "protocol", "fit_rows", "eval_rows", "seed", "metrics",
     "start", "seconds", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
 }  # fmt: skip
+KILLS = int(os.environ.get("DEEPCLUST_KILLS", "5"))  # make torture: 20
 SPEC = """
 [[run]]
 name = "kmeans"
@@ -110,6 +111,7 @@ def test_committed_specs_can_be_read():
             assert read_spec(path)
 
 
+@pytest.mark.timeout(120 + 60 * KILLS)
 def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path):
     whole = tmp_path / "whole"
     process = bench("run", spec, "--records", whole, "--work", tmp_path / "w1")
@@ -122,7 +124,7 @@ def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path
     assert {"accuracy", "purity", "nmi", "nmi_geometric", "ari", "ami", "n_clusters_used"} <= content["metrics"].keys()
     assert content["start"]["accuracy"] > 0
     rng, broken = np.random.default_rng(0), tmp_path / "broken"
-    for _ in range(5):
+    for _ in range(KILLS):
         process = bench("run", spec, "--records", broken, "--work", tmp_path / "w2", start_new_session=True)
         time.sleep(float(rng.uniform(1.0, 9.0)))
         os.killpg(process.pid, signal.SIGKILL)

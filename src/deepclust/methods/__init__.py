@@ -53,6 +53,8 @@ _UMAP = ("umap-learn", "pynndescent")
 _ENTRIES = (
     Entry("two_stage", "two_stage", "TwoStage", "auto-encoder or VAE, then k-means, a mixture or a spectral cut"),
     Entry("vade", "vade", "VaDE", "variational auto-encoder with a Gaussian mixture as its prior"),
+    Entry("cluster_vae", "cluster_vae", "ClusterVAE", "one-step VAE clustering: a classifier on the code"),
+    Entry("gmvae", "gmvae", "GMVAE", "Gaussian-mixture VAE, in four published forms"),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),

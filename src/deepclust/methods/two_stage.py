@@ -233,6 +233,17 @@ class GenerativeTwoStageModel(TwoStageModel, AbstractGenerativeModel):
         """Share of every cluster."""
         return self.head.weights
 
-    def sample_codes(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Draw codes from clusters."""
-        return self.head.sample(clusters, generator)
+    @property
+    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every component."""
+        return self.head.moments
+
+    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the posterior of every component given a code."""
+        return self.head.assign(z)
+
+    def sample_codes(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw codes from components."""
+        return self.head.sample(clusters, generator, temperature)

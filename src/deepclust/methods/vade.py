@@ -58,9 +58,10 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Cosine, Decay, Group, Phase, Schedule, Session, Trainer
-from deepclust.model import AbstractGenerativeModel
+from deepclust.model import AbstractVariationalModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, Variational, build_network
 from deepclust.networks.autoencoder import Autoencoder
+from deepclust.networks.expectation import expected_nll
 from deepclust.networks.heads import DiagonalMixture
 from deepclust.networks.likelihood import (
     AbstractLikelihood,
@@ -69,7 +70,7 @@ from deepclust.networks.likelihood import (
     make_likelihood,
     resolve_likelihood,
 )
-from deepclust.objectives.gaussian import kl_to_components, reparameterise
+from deepclust.objectives.gaussian import kl_to_components, log_density, reparameterise
 from deepclust.objectives.mixture import Mixture, assignment_cost, log_posterior
 from deepclust.params import (
     AbstractParameters,
@@ -81,12 +82,8 @@ from deepclust.params import (
     RandomState,
     Share,
 )
-from deepclust.partition import diagonal_moments, gaussian_mixture, graph_degree_linkage, kmeans, spectral_labels
+from deepclust.partition import Start, diagonal_moments, gaussian_mixture, start_labels
 from deepclust.pretraining import pretrain
-
-Start = Literal["linkage", "mixture", "kmeans", "spectral"]
-
-_DIRECTIONS = 16  # at most, of the codes at which a row's expected likelihood is evaluated
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,8 +129,7 @@ class VaDE(AbstractDeepClusterer):
     posterior
         ``"exact"``: the assignment that maximises the bound; ``"sampled"``: the paper's eq. 16.
     start
-        What places the mixture on the codes: ``"linkage"`` (agglomeration of their neighbour graph), a ``"spectral"``
-        cut of it, ``"kmeans"``, or the paper's diagonal ``"mixture"`` (best of ten by likelihood).
+        What places the mixture on the codes, see `deepclust.partition.start`; the paper's is ``"mixture"``.
     handover
         How the auto-encoder hands over to the variational model.
     pretrain, schedule
@@ -214,12 +210,8 @@ class VaDE(AbstractDeepClusterer):
         k = self.n_clusters
         if self.start == "mixture":
             found = gaussian_mixture(codes, k, seed=seed)
-        elif self.start == "linkage":
-            found = diagonal_moments(codes, graph_degree_linkage(codes, k), k)
-        elif self.start == "spectral":
-            found = diagonal_moments(codes, spectral_labels(codes, k, seed=seed), k)
         else:
-            found = diagonal_moments(codes, kmeans(codes, k, seed=seed).labels, k)
+            found = diagonal_moments(codes, start_labels(codes, k, self.start, seed=seed), k)
         mixture = {"weights": found.weights, "means": found.means, "variances": found.covariances}
         return {"mixture": mixture, "labels": found.labels}
 
@@ -257,7 +249,7 @@ def _decided(labels: Int64[Tensor, " b"], k: int) -> Float[Tensor, "b k"]:
     return torch.log_softmax(50.0 * F.one_hot(labels, k), dim=1)
 
 
-class VaDEModel(AbstractGenerativeModel):
+class VaDEModel(AbstractVariationalModel):
     """Networks, likelihood and mixture of VaDE."""
 
     def __init__(self, autoencoder: Autoencoder, likelihood: AbstractLikelihood, k: int) -> None:
@@ -282,39 +274,46 @@ class VaDEModel(AbstractGenerativeModel):
         """
         mean, log_var = self.network.posterior(x)
         latent = torch.logsumexp(self.mixture.log_weights - self._kl(mean, log_var), dim=1)
-        nll = torch.zeros_like(latent)
-        points = _cubature(mean.shape[1]).to(mean)
-        for noise in points:
-            z = reparameterise(mean, log_var, noise.expand_as(mean))
-            nll = nll + self.likelihood.nll(self.network.decode(z), x) / len(points)
-        return latent - nll
+        return latent - expected_nll(self.network.decode, self.likelihood, x, mean, log_var)
 
     def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
         """Return the mean row of every code."""
         return self.likelihood.mean(self.network.decode(z))
 
     @property
+    def noise_size(self) -> int:
+        """One value a dimension of the code."""
+        return self.network.latent
+
+    def log_weights(self, x: Float[Tensor, "b *shape"], noise: Float[Tensor, "b e"]) -> Float[Tensor, " b"]:
+        """Return log p(x|z) + log p(z) - log q(z|x), clusters summed out."""
+        mean, log_var = self.network.posterior(x)
+        z = reparameterise(mean, log_var, noise)
+        prior = torch.logsumexp(self.mixture.log_joint(z), dim=1)
+        return prior - self.likelihood.nll(self.network.decode(z), x) - log_density(z, mean, log_var)
+
+    @property
     def cluster_weights(self) -> Float[Tensor, " k"]:
         """Mixture weights."""
         return self.mixture.log_weights.detach().exp()
 
-    def sample_codes(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
+    @property
+    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every component."""
+        return self.mixture.moments
+
+    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the posterior of every component given a code."""
+        return torch.softmax(self.mixture.log_joint(z), dim=1)
+
+    def sample_codes(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
         """Draw codes from components."""
-        return self.mixture.sample(clusters, generator)
+        return self.mixture.sample(clusters, generator, temperature)
 
     def _kl(self, mean: Tensor, log_var: Tensor) -> Tensor:
         return kl_to_components(mean, log_var, self.mixture.means, self.mixture.safe_log_vars)
-
-
-def _cubature(d: int) -> Float[Tensor, "points d"]:
-    """Return points of equal weight for a standard normal expectation: both ends of orthogonal directions.
-
-    On the sphere of radius sqrt(d), where the mass is; exact for polynomials of degree three when all d directions are
-    taken.
-    """
-    rotation, _ = torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    half = (d**0.5 * rotation[:_DIRECTIONS]).float()
-    return torch.cat([half, -half])
 
 
 def _paper(data: str | None) -> dict[str, Any]:

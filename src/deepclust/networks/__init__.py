@@ -2,6 +2,7 @@
 
 from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, Custom, build_network
 from deepclust.networks.conv import Conv
+from deepclust.networks.double_conv import DoubleConv
 from deepclust.networks.mlp import MLP
 from deepclust.networks.scaler import Scaler, Scaling
 from deepclust.networks.variational import Variational
@@ -12,6 +13,7 @@ __all__ = [
     "Autoencoder",
     "Conv",
     "Custom",
+    "DoubleConv",
     "Scaler",
     "Scaling",
     "Variational",

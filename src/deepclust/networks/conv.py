@@ -42,7 +42,7 @@ class Conv(AbstractNetwork):
                 "Reshape X to (n, h, w), or use an MLP network."
             )
         filters = _auto_filters(spec.shape) if self.channels == "auto" else tuple(self.channels)
-        sides = _sides(spec.shape[1:], len(filters))
+        sides = halved_sides(spec.shape[1:], len(filters))
         flat = filters[-1] * sides[-1][0] * sides[-1][1] if filters else spec.size
         width = self.dense or flat
         encoder = nn.Sequential(*_down((spec.shape[0], *filters)), nn.Flatten(), *_dense_layer(flat, self.dense))
@@ -69,7 +69,7 @@ def _auto_filters(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(filters)
 
 
-def _sides(shape: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
+def halved_sides(shape: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
     """Height and width before the first layer and after each; a 3x3 layer of stride 2 halves, rounding up."""
     sides = [(shape[0], shape[1])]
     for _ in range(layers):
@@ -89,12 +89,17 @@ def _up(filters: tuple[int, ...], sides: list[tuple[int, int]]) -> list[nn.Modul
     """Mirror of `_down`; ``output_padding`` says which of the two sides that halve to this one is meant."""
     layers: list[nn.Module] = []
     for (wide, narrow), small, large in zip(pairwise(filters), sides[:0:-1], sides[-2::-1], strict=True):
-        padding = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
+        padding = up_padding(small, large)
         layers += [
             nn.ConvTranspose2d(wide, narrow, kernel_size=3, stride=2, padding=1, output_padding=padding),
             nn.ReLU(),
         ]
     return layers[:-1]  # the output is linear
+
+
+def up_padding(small: tuple[int, int], large: tuple[int, int]) -> tuple[int, int]:
+    """Return the output padding by which a transposed 3x3 layer of stride 2 maps one size to the other."""
+    return large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1
 
 
 def _dense_layer(size: int, units: int) -> list[nn.Module]:

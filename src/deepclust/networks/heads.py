@@ -36,9 +36,16 @@ class AbstractGenerativeHead(AbstractHead):
     def weights(self) -> Float[Tensor, " k"]:
         """Share of every cluster."""
 
+    @property
     @abstractmethod
-    def sample(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Draw one code from each of these clusters."""
+    def moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every cluster."""
+
+    @abstractmethod
+    def sample(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw one code from each of these clusters; the temperature multiplies the spread."""
 
 
 class DiagonalMixture(nn.Module):
@@ -71,9 +78,16 @@ class DiagonalMixture(nn.Module):
         """Log of weight times density."""
         return log_joint(z, self.log_weights, self.means, self.safe_log_vars)
 
-    def sample(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Draw one code from each of these clusters."""
-        noise = torch.randn(len(clusters), self.means.shape[1], generator=generator)
+    @property
+    def moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every cluster."""
+        return self.means.detach(), (0.5 * self.safe_log_vars.detach()).exp()
+
+    def sample(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw one code from each of these clusters; the temperature multiplies the spread."""
+        noise = temperature * torch.randn(len(clusters), self.means.shape[1], generator=generator)
         return self.means[clusters] + (0.5 * self.safe_log_vars[clusters]).exp() * noise
 
 
@@ -110,9 +124,16 @@ class CenterHead(AbstractGenerativeHead):
         """Return minus the squared distance to the nearest centre."""
         return -torch.cdist(z, self.centers, compute_mode="donot_use_mm_for_euclid_dist").amin(1).square()
 
-    def sample(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Draw one code from each of these clusters."""
-        noise = torch.randn(len(clusters), self.centers.shape[1], generator=generator)
+    @property
+    def moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every cluster."""
+        return self.centers, (0.5 * self.log_var).exp().expand_as(self.centers)
+
+    def sample(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw one code from each of these clusters; the temperature multiplies the spread."""
+        noise = temperature * torch.randn(len(clusters), self.centers.shape[1], generator=generator)
         return self.centers[clusters] + (0.5 * self.log_var).exp() * noise
 
 
@@ -157,9 +178,16 @@ class MixtureHead(AbstractGenerativeHead):
         """Return the log-density of codes."""
         return torch.logsumexp(self._log_joint(z), dim=1)
 
-    def sample(self, clusters: Int64[Tensor, " n"], generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Draw one code from each of these clusters."""
-        noise = torch.randn(len(clusters), self.means.shape[1], generator=generator)
+    @property
+    def moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every cluster."""
+        return self.means, self.factors.square().sum(2).sqrt()
+
+    def sample(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw one code from each of these clusters; the temperature multiplies the spread."""
+        noise = temperature * torch.randn(len(clusters), self.means.shape[1], generator=generator)
         return self.means[clusters] + torch.einsum("nij,nj->ni", self.factors[clusters], noise)
 
 

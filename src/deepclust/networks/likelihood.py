@@ -20,7 +20,7 @@ from deepclust.params import AbstractParameters, PositiveFloat
 
 @dataclass(frozen=True, repr=False)
 class Gaussian(AbstractParameters):
-    """A Gaussian likelihood on standardised features.
+    """A Gaussian likelihood, on standardised features or on values scaled to [0, 1].
 
     Parameters
     ----------
@@ -31,11 +31,14 @@ class Gaussian(AbstractParameters):
         Learn one variance per feature.
     floor
         Least variance that can be learned; without one, a feature that can be copied exactly takes all the weight.
+    bounded
+        Scale all values to [0, 1] by their common range, and squash the decoder's output into it.
     """
 
     variance: PositiveFloat = 1.0
     learn: bool = True
     floor: PositiveFloat = 1e-3
+    bounded: bool = False
 
 
 Likelihood = Literal["auto", "bernoulli"] | Gaussian
@@ -73,6 +76,7 @@ class GaussianLikelihood(AbstractLikelihood):
     def __init__(self, spec: Spec, settings: Gaussian) -> None:
         super().__init__()
         self.floor = math.log(settings.floor)
+        self.bounded = settings.bounded
         start = torch.full(spec.shape, math.log(settings.variance))
         if settings.learn:
             self.log_var = nn.Parameter(start)
@@ -81,11 +85,11 @@ class GaussianLikelihood(AbstractLikelihood):
 
     def nll(self, output: Float[Tensor, "b *shape"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
         """Return the negative log-likelihood of rows, in nats."""
-        return gaussian_nll(output.float(), x, self.log_var.clamp(min=self.floor))
+        return gaussian_nll(self.mean(output.float()), x, self.log_var.clamp(min=self.floor))
 
     def mean(self, output: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
         """Return the mean row."""
-        return output
+        return torch.sigmoid(output) if self.bounded else output
 
 
 def resolve_likelihood(likelihood: Likelihood, spec: Spec, owner: str) -> Literal["bernoulli"] | Gaussian:
@@ -105,7 +109,7 @@ def resolve_likelihood(likelihood: Likelihood, spec: Spec, owner: str) -> Litera
 
 def likelihood_scaling(likelihood: Literal["bernoulli"] | Gaussian) -> Scaling:
     """Return the scaling that a likelihood needs."""
-    return "unit" if likelihood == "bernoulli" else "standard"
+    return "standard" if isinstance(likelihood, Gaussian) and not likelihood.bounded else "unit"
 
 
 def make_likelihood(likelihood: Literal["bernoulli"] | Gaussian, spec: Spec) -> AbstractLikelihood:

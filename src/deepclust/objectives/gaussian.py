@@ -51,6 +51,21 @@ def log_normal(
     return -0.5 * (squares + log_vars + LOG_2PI).sum(-1)
 
 
+def log_density(
+    z: Float[Tensor, "b d"], mean: Float[Tensor, "b d"], log_var: Float[Tensor, "b d"]
+) -> Float[Tensor, " b"]:
+    """Log-density of every row under a diagonal Gaussian of its own, in nats.
+
+    Parameters
+    ----------
+    z
+        Codes.
+    mean, log_var
+        Parameters of q(z|x), one row each.
+    """
+    return -0.5 * ((z - mean).square() * (-log_var).exp() + log_var + LOG_2PI).sum(-1)
+
+
 def kl_to_components(
     mean: Float[Tensor, "b d"],
     log_var: Float[Tensor, "b d"],

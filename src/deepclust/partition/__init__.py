@@ -5,10 +5,12 @@ from deepclust.partition.linkage import graph_degree_linkage
 from deepclust.partition.manifold import manifold_coordinates, manifold_labels
 from deepclust.partition.mixture import GaussianMixturePartition, diagonal_moments, gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
+from deepclust.partition.start import Start, start_labels
 
 __all__ = [
     "GaussianMixturePartition",
     "KMeansPartition",
+    "Start",
     "diagonal_moments",
     "gaussian_mixture",
     "graph_degree_linkage",
@@ -16,4 +18,5 @@ __all__ = [
     "manifold_coordinates",
     "manifold_labels",
     "spectral_labels",
+    "start_labels",
 ]

@@ -1,0 +1,48 @@
+"""Where clustering starts from: a partition of all codes, by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from deepclust.partition.kmeans import kmeans
+from deepclust.partition.linkage import graph_degree_linkage
+from deepclust.partition.manifold import manifold_labels
+from deepclust.partition.mixture import gaussian_mixture
+from deepclust.partition.spectral import spectral_labels
+
+Start = Literal["linkage", "manifold", "mixture", "kmeans", "spectral"]
+
+
+def start_labels(codes: Float[Tensor, "n d"], k: int, start: Start, *, seed: int) -> Int64[Tensor, " n"]:
+    """Partition codes.
+
+    Parameters
+    ----------
+    codes
+        Of all rows.
+    k
+        Number of clusters.
+    start
+        ``"linkage"``: agglomeration of the neighbour graph; ``"manifold"``: a mixture over the UMAP layout (needs the
+        extra ``manifold``); ``"mixture"``: a diagonal mixture, best of ten by likelihood; ``"kmeans"``;
+        ``"spectral"``: a cut of the neighbour graph.
+    seed
+        Of whatever is random.
+
+    Returns
+    -------
+    labels
+        In 0..k-1.
+    """
+    if start == "linkage":
+        return graph_degree_linkage(codes, k)
+    if start == "manifold":
+        return manifold_labels(codes, k, seed=seed)
+    if start == "mixture":
+        return gaussian_mixture(codes, k, seed=seed).labels
+    if start == "spectral":
+        return spectral_labels(codes, k, seed=seed)
+    return kmeans(codes, k, seed=seed).labels
