@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 from sklearn.datasets import load_digits, make_blobs
 
@@ -37,3 +38,7 @@ def data_home():
     if not folder or not Path(folder).is_dir():
         pytest.skip("DEEPCLUST_DATA names no folder of public data sets")
     return Path(folder)
+
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")

@@ -26,6 +26,7 @@ from deepclust.errors import InvalidDataError, ModelFormatError, RunFolderError
 from deepclust.methods import find_method, load
 from deepclust.metrics import external_metrics, internal_metrics
 from deepclust.report import write_report
+from deepclust.report.sheets import write_sheets
 
 FORMAT = "deepclust-run"
 VERSION = 1
@@ -180,6 +181,7 @@ def _write_results(run: Run, request: Request, loaded: Loaded, estimator: Any, m
     provenance = {**result.provenance, "input": request.source, "events": result.events, "notes": loaded.notes}
     _write_json(folder / "provenance.json", provenance)
     write_report(folder / "report.html", estimator, loaded, metrics)
+    write_sheets(folder, estimator, loaded.X)
     _write_state(folder, request, "finished")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 

@@ -15,10 +15,11 @@ from deepclust.data.sets import DATASETS, load_dataset, n_clusters_of
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows with labels for evaluation, and the number of groups."""
+    """Rows with labels for evaluation, the number of groups, and how many rows come first as the training part."""
 
     load: Callable[[], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]
     n_clusters: int
+    train_rows: int | None = None
 
 
 def _public(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
@@ -56,8 +57,11 @@ _SMALL_FIRST = (
     "mnist",
 )
 _SHAPES = {"two-moons": Problem(two_moons, 2), "nested-c": Problem(nested_c, 2)}
+_TRAIN_ROWS = {"mnist": 60_000, "fashion-mnist": 60_000, "usps": 7_291}
 PROBLEMS: dict[str, Problem] = {
-    name: Problem(partial(_public, name), n_clusters_of(name)) if name in DATASETS else _SHAPES[name]
+    name: Problem(partial(_public, name), n_clusters_of(name), _TRAIN_ROWS.get(name))
+    if name in DATASETS
+    else _SHAPES[name]
     for name in _SMALL_FIRST
 }
 TUNING = ("digits", "mnist-dev")  # the only sets on which settings may be chosen by accuracy

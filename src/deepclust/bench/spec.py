@@ -15,8 +15,9 @@ from deepclust.bench.problems import PROBLEMS
 from deepclust.errors import InvalidParameterError
 from deepclust.methods import METHODS, Entry
 
+PROTOCOLS = ("transductive", "train-test")
 _PEERS = "deepclust.benchmark"  # the entry point group in which other packages offer methods to compare with
-_KEYS = {"name", "method", "preset", "params", "datasets", "seeds", "max_seconds"}
+_KEYS = {"name", "method", "preset", "params", "datasets", "seeds", "max_seconds", "protocol"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Configuration:
         Settings that differ from defaults or preset.
     max_seconds
         Time limit of one seed; None is none.
+    protocol
+        ``"transductive"``: fitted and measured on all rows; ``"train-test"``: fitted on the publisher's training rows,
+        measured on the test rows.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Configuration:
     preset: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     max_seconds: float | None = None
+    protocol: str = "transductive"
 
     @property
     def variant(self) -> str:
@@ -98,12 +103,19 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
     for dataset in entry["datasets"]:
         if dataset not in PROBLEMS:
             raise InvalidParameterError(f"{path}, entry {name!r}: there is no data set {dataset!r}.")
+    protocol = entry.get("protocol", PROTOCOLS[0])
+    if protocol not in PROTOCOLS:
+        raise InvalidParameterError(f"{path}, entry {name!r}: protocol must be one of {PROTOCOLS}. Got {protocol!r}.")
+    split = [dataset for dataset in entry["datasets"] if PROBLEMS[dataset].train_rows is None]
+    if protocol == "train-test" and split:
+        raise InvalidParameterError(f"{path}, entry {name!r}: {', '.join(split)} has no published split.")
     configuration = Configuration(
         name=name,
         method=method,
         preset=entry.get("preset"),
         params=entry.get("params", {}),
         max_seconds=entry.get("max_seconds"),
+        protocol=protocol,
     )
     seeds = 1 if known_methods()[method].deterministic else entry.get("seeds", 5)
     return [Task(configuration, dataset, seed) for dataset in entry["datasets"] for seed in range(seeds)]

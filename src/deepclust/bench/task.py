@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.bench.problems import PROBLEMS
 from deepclust.bench.spec import Configuration, Task, config_hash, known_methods
 from deepclust.data.rows import as_rows
-from deepclust.metrics import external_metrics, internal_metrics
+from deepclust.metrics import external_metrics, internal_metrics, representative_accuracy
+from deepclust.metrics.external import held_out_accuracy
+from deepclust.model import AbstractGenerativeModel
 from deepclust.provenance import fingerprint_rows, machine, versions
 from deepclust.storage import describe_params
-
-PROTOCOL = "transductive"
 
 
 def make_estimator(task: Task, n_clusters: int) -> Any:
@@ -75,6 +76,8 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
     """
     problem = PROBLEMS[task.dataset]
     X, y = problem.load()
+    split = problem.train_rows if task.configuration.protocol == "train-test" else None
+    fit, new = slice(split), slice(split, None) if split else slice(None)
     estimator = make_estimator(task, problem.n_clusters)
     settings = settings_of(estimator)
     deep = isinstance(estimator, AbstractDeepClusterer)
@@ -82,20 +85,20 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
         shared = None if networks is None else str(networks)
         estimator.set_params(trainer__checkpoint_dir=str(work / "checkpoint"), trainer__cache_dir=shared)
     began = time.perf_counter()
-    labels = np.asarray(estimator.fit_predict(X), dtype=np.int64)
+    labels = np.asarray(estimator.fit_predict(X[fit]), dtype=np.int64)
     seconds = time.perf_counter() - began
-    rows = as_rows(X)
+    found = np.asarray(estimator.predict(X[new]), dtype=np.int64) if split else labels
     record: dict[str, Any] = {
         "method": task.configuration.method,
         "variant": task.configuration.variant,
         "params": settings,
         "config_hash": config_hash(settings),
         "dataset": task.dataset,
-        "protocol": PROTOCOL,
-        "fit_rows": len(X),
-        "eval_rows": len(y),
+        "protocol": task.configuration.protocol,
+        "fit_rows": len(X[fit]),
+        "eval_rows": len(y[new]),
         "seed": task.seed,
-        "metrics": external_metrics(y, labels),
+        "metrics": external_metrics(y[new], found),
         "start": None,
         "seconds": round(seconds, 2),
         "phases": {},
@@ -103,13 +106,36 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": machine("cpu"),
         "versions": versions(*known_methods()[task.configuration.method].packages),
-        "data_sha256": fingerprint_rows(rows),
+        "data_sha256": fingerprint_rows(as_rows(X)),
     }
-    if deep:
-        record |= _deep_parts(estimator, y)
-    else:
-        record["metrics"] |= _used(labels)
-    return record
+    if split:
+        record["metrics"]["held_out_accuracy"] = held_out_accuracy(y[fit], labels, y[new], found)
+    record["metrics"] |= _deep_metrics(estimator, X[new], y[new]) if deep else _used(found)
+    return record | (_deep_parts(estimator, y[fit]) if deep else {})
+
+
+def _deep_metrics(estimator: Any, X: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return what needs probabilities, codes or samples."""
+    proba, codes = estimator.predict_proba(X), estimator.transform(X)
+    found = internal_metrics(codes, proba.argmax(axis=1), proba)
+    return found | {"aae_accuracy": representative_accuracy(y, proba)} | generation_metrics(estimator)
+
+
+def generation_metrics(estimator: Any, *, n: int = 2_000, threshold: float = 0.999) -> dict[str, float]:
+    """Return the share of samples that the model assigns to the cluster they were drawn from, all and filtered.
+
+    Empty for a model that draws nothing.
+    """
+    if not isinstance(estimator.model_, AbstractGenerativeModel):
+        return {}
+    plain = estimator.sample(n, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The filter")  # what is missing shows in the acceptance rate
+        filtered = estimator.sample(n, threshold=threshold, random_state=0)
+    found = {"self_consistency": float(np.mean(estimator.predict(plain.X) == plain.clusters))}
+    if len(filtered.X):
+        found["self_consistency_filtered"] = float(np.mean(estimator.predict(filtered.X) == filtered.clusters))
+    return found | {"filter_acceptance": float(np.nanmean(filtered.acceptance))}
 
 
 def _deep_parts(estimator: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -118,9 +144,7 @@ def _deep_parts(estimator: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
     for line in result.history:
         phases[line["phase"]] = phases.get(line["phase"], 0.0) + line["seconds"]
     taken = [event for event in result.events if event["kind"] == "taken over"]
-    internal = internal_metrics(result.embedding, result.labels, result.proba)
     return {
-        "metrics": external_metrics(y, result.labels) | internal,
         "start": None if result.start_labels is None else external_metrics(y, result.start_labels),
         "phases": {phase: round(seconds, 2) for phase, seconds in phases.items()},
         "pretrained": taken[0]["network"] if taken else None,

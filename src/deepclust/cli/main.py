@@ -164,6 +164,10 @@ def sample(
     cluster: Annotated[int | None, typer.Option(help="Draw from this cluster; by default from all.")] = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     out: Annotated[Path, typer.Option(help="A .png file (images), or .npy or .csv.")] = Path("samples.png"),
+    threshold: Annotated[
+        float | None, typer.Option(help="Keep codes that belong to their cluster with more than this probability.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Factor on the spread of the codes.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
     quiet: Quiet = False,
@@ -176,9 +180,18 @@ def sample(
     if out.exists() and not overwrite:
         _fail(f"{out} exists. Choose another --out, or pass --overwrite.", 4)
     model = Run(run).load_model()
-    drawn, clusters = model.sample(n, cluster, random_state=seed)
-    write_samples(out, drawn, clusters, model)
-    _say({"n": n, "cluster": cluster, "out": str(out)}, f"{n} samples: {out}", quiet, as_json)
+    found = model.sample(n, cluster, threshold=threshold, temperature=temperature, random_state=seed)
+    if not len(found.X):
+        _fail("no draw passed the filter. Lower --threshold or --temperature.", 2)
+    write_samples(out, found.X, found.clusters, model)
+    facts: dict[str, Any] = {"n": len(found.X), "cluster": cluster, "out": str(out)}
+    words = f"{len(found.X)} samples: {out}"
+    if found.acceptance is not None:
+        facts["acceptance"] = {c: float(rate) for c, rate in enumerate(found.acceptance) if rate == rate}
+        words += (
+            f" ({', '.join(f'cluster {c}: {100 * rate:.1f} %' for c, rate in facts['acceptance'].items())} accepted)"
+        )
+    _say(facts, words, quiet, as_json)
 
 
 @app.command()

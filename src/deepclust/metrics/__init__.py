@@ -6,7 +6,16 @@ from deepclust.metrics.external import (
     external_metrics,
     match_clusters,
     purity,
+    representative_accuracy,
 )
 from deepclust.metrics.internal import internal_metrics
 
-__all__ = ["accuracy", "contingency", "external_metrics", "internal_metrics", "match_clusters", "purity"]
+__all__ = [
+    "accuracy",
+    "contingency",
+    "external_metrics",
+    "internal_metrics",
+    "match_clusters",
+    "purity",
+    "representative_accuracy",
+]

@@ -73,6 +73,28 @@ def purity(y: Labels, clusters: Labels) -> float:
     return float(table.max(axis=1).sum() / table.sum())
 
 
+def representative_accuracy(y: Labels, proba: npt.NDArray[np.floating[Any]]) -> float:
+    """Return the share of rows that carry the label of their cluster's most certain row.
+
+    Several clusters may share a label; the measure is never above `purity`, and noisy, since one row names a cluster.
+    Records keep it as ``aae_accuracy``.
+
+    Parameters
+    ----------
+    y : (n,)
+        Labels.
+    proba : (n, k)
+        Probability of every cluster.
+
+    References
+    ----------
+    Makhzani et al. (2015), "Adversarial autoencoders"; the criterion of Dilokthanakul et al. (2016).
+    """
+    y, clusters = np.asarray(y), proba.argmax(axis=1)
+    named = y[proba.argmax(axis=0)]
+    return float(np.mean(named[clusters] == y))
+
+
 def held_out_accuracy(y_fit: Labels, fitted: Labels, y_new: Labels, predicted: Labels) -> float:
     """Return the accuracy on new rows under the matching found on the rows that were fitted.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 Array = npt.NDArray[Any]
 
@@ -42,6 +42,34 @@ def contact_sheet(images: Array, *, columns: int | None = None, cell: int = 44, 
         picture = picture.convert(mode)
         sheet.paste(picture, ((i % columns) * (width + gap), (i // columns) * (height + gap)))
     return sheet
+
+
+def captioned_sheet(lines: list[tuple[str, Array]], *, cell: int = 56, gap: int = 4) -> Image.Image:
+    """Lay images out line by line on white, each line under its own caption.
+
+    Parameters
+    ----------
+    lines
+        Caption and images (n, h, w) or (n, h, w, 3) of bytes; a line may have no images.
+    cell
+        Least side of an image on the sheet, in pixels.
+    gap
+        Between images, in pixels.
+    """
+    font, margin, height = ImageFont.load_default(16), 16, 26
+    sheets = [contact_sheet(images, cell=cell, gap=gap) if len(images) else None for _, images in lines]
+    width = max([sheet.width for sheet in sheets if sheet] + [font.getbbox(text)[2] for text, _ in lines])
+    tall = sum(height + (sheet.height if sheet else 0) + gap for sheet in sheets)
+    page = Image.new("RGB", (round(width) + 2 * margin, tall + 2 * margin - gap), "white")
+    pen, y = ImageDraw.Draw(page), margin
+    for (text, _), sheet in zip(lines, sheets, strict=True):
+        pen.text((margin, y), text, fill="black", font=font)
+        y += height
+        if sheet is not None:
+            page.paste(sheet.convert("RGB"), (margin, y), sheet.getchannel("A"))
+            y += sheet.height
+        y += gap
+    return page
 
 
 def data_uri(picture: Image.Image) -> str:

@@ -104,8 +104,8 @@ def _clusters(estimator: Any, loaded: Any) -> list[dict[str, Any]]:
             "rows": [_name(loaded, int(row)) for row in typical],
         }
         if rows.spec.is_image and size:
-            card["typical"] = _bytes(rows, typical)
-            card["unsure"] = _bytes(rows, unsure)
+            card["typical"] = rows_as_bytes(rows, typical)
+            card["unsure"] = rows_as_bytes(rows, unsure)
         if profile is not None and size:
             card["features"] = profile(members)
         if rows.spec.is_image:
@@ -129,7 +129,8 @@ def _name(loaded: Any, row: int) -> str:
     return str(loaded.ids[row]) if loaded.ids is not None else str(row)
 
 
-def _bytes(rows: Any, index: Array) -> Array:
+def rows_as_bytes(rows: Any, index: Array) -> Array:
+    """Make chosen rows bytes of (n, h, w) or (n, h, w, 3)."""
     import torch
 
     x = rows.gather(torch.from_numpy(np.asarray(index, dtype=np.int64))).numpy()
