@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deepclust.metrics import accuracy, purity
     from deepclust.networks import MLP, Conv, DoubleConv
     from deepclust.networks.likelihood import Gaussian
+    from deepclust.pretraining import Stacked
     from deepclust.result import ClusterResult
 
 __version__ = "0.1.0.dev0"
@@ -44,6 +45,7 @@ _HOME = {
     "MLP": "networks",
     "Marginal": "methods.gmvae",
     "Schedule": "engine",
+    "Stacked": "pretraining",
     "Style": "methods.gmvae",
     "TableEncoder": "data.tables",
     "Trainer": "engine",
@@ -73,6 +75,7 @@ __all__ = [
     "Handover",
     "Marginal",
     "Schedule",
+    "Stacked",
     "Style",
     "TableEncoder",
     "Trainer",

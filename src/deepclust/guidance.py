@@ -13,6 +13,7 @@ from deepclust.data.batch import Batch
 from deepclust.engine import Cosine, Schedule
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
 from deepclust.partition import Start
+from deepclust.pretraining import Stacked
 
 _PRETRAIN = Schedule(decay=Cosine())
 
@@ -38,7 +39,7 @@ class Guide(AbstractParameters):
     """
 
     start: Start = "linkage"
-    pretrain: Schedule = _PRETRAIN
+    pretrain: Schedule | Stacked = _PRETRAIN
     hold: Share = 0.5
     pull: NonNegativeFloat = 10.0
     warmup: Share = 0.1

@@ -28,13 +28,23 @@ _CHUNK_VALUES = 1 << 22  # values looked at in one go when all rows are scanned:
 
 @dataclass(frozen=True)
 class Spec:
-    """All that a network may know about the data: one row's shape (channels first), and the range of the values."""
+    """All that a network may know about the data: one row's shape (channels first), and the range of the values.
+
+    ``outputs`` is how many numbers a decoder gives for each value of a row: two where a likelihood has a mean and a
+    variance for each.
+    """
 
     shape: tuple[int, ...]
     n: int
     low: float = 0.0
     high: float = 1.0
     integer: bool = False
+    outputs: int = 1
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of a decoder's answer: what belongs together comes one after the other on the first axis."""
+        return (self.outputs * self.shape[0], *self.shape[1:])
 
     @property
     def is_image(self) -> bool:

@@ -145,8 +145,8 @@ class ClusterVAE(AbstractDeepClusterer):
 
     def _build(self, spec: Spec) -> ClusterVAEModel:
         default: AbstractNetwork = DoubleConv() if spec.is_image else MLP()
-        autoencoder = build_network(self.network, default, spec)
         likelihood = make_likelihood(self._resolved(spec), spec)
+        autoencoder = build_network(self.network, default, likelihood.decoded(spec))
         return ClusterVAEModel(autoencoder, likelihood, self.n_clusters, self.classifier)
 
     def _recipe(self, model: ClusterVAEModel, session: Session) -> None:

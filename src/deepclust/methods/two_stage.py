@@ -133,9 +133,9 @@ class TwoStage(AbstractDeepClusterer):
 
     def _build(self, spec: Spec) -> TwoStageModel:
         default: AbstractNetwork = Conv() if spec.is_image else MLP()
-        autoencoder = build_network(self.network, default, spec)
-        network = Variational(autoencoder) if self.variational else autoencoder
         likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "TwoStage"), spec)
+        autoencoder = build_network(self.network, default, likelihood.decoded(spec))
+        network = Variational(autoencoder) if self.variational else autoencoder
         head = self._head(autoencoder.latent, spec.n)
         if isinstance(head, AbstractGenerativeHead):
             return GenerativeTwoStageModel(network, likelihood, head)

@@ -83,7 +83,7 @@ from deepclust.params import (
     Share,
 )
 from deepclust.partition import Start, diagonal_moments, gaussian_mixture, start_labels
-from deepclust.pretraining import pretrain
+from deepclust.pretraining import Stacked, pretrain
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,7 +133,7 @@ class VaDE(AbstractDeepClusterer):
     handover
         How the auto-encoder hands over to the variational model.
     pretrain, schedule
-        Schedules of the two phases.
+        Schedules of the two phases; a `Stacked` first one trains layer by layer before.
     trainer
         Where and how training runs.
     n_init
@@ -155,7 +155,7 @@ class VaDE(AbstractDeepClusterer):
         posterior: Literal["exact", "sampled"] = "exact",
         start: Start = "linkage",
         handover: Handover = Handover(),
-        pretrain: Schedule = Schedule(decay=Cosine()),
+        pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
         trainer: Trainer = Trainer(),
         n_init: Count = 1,
@@ -181,7 +181,7 @@ class VaDE(AbstractDeepClusterer):
     def _build(self, spec: Spec) -> VaDEModel:
         default: AbstractNetwork = Conv() if spec.is_image else MLP()
         likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "VaDE"), spec)
-        return VaDEModel(build_network(self.network, default, spec), likelihood, self.n_clusters)
+        return VaDEModel(build_network(self.network, default, likelihood.decoded(spec)), likelihood, self.n_clusters)
 
     def _recipe(self, model: VaDEModel, session: Session) -> None:
         # 1. Pretrain an auto-encoder with the decoder's likelihood.

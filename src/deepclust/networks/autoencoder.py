@@ -15,6 +15,8 @@ from deepclust.errors import InvalidParameterError
 from deepclust.networks.precision import full_precision
 from deepclust.params import AbstractParameters
 
+Stages = tuple[tuple[nn.Module, nn.Module], ...]
+
 
 class Autoencoder(nn.Module):
     """An encoder ``x -> h``, a linear head ``h -> z``, and a decoder ``z -> x_hat``.
@@ -41,6 +43,8 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
         self.width = width
         self.latent = latent
+        # Pairs of an encoder's part and the decoder's that mirrors it, outermost first; they share the modules above.
+        self.stages: Stages = ()
 
     def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
         """Encode rows; the code itself is computed in fp32."""
@@ -82,9 +86,9 @@ class Custom:
                     f"Got {tuple(z.shape)} for two rows."
                 )
             x_hat = _try("decoder", decoder, z)
-        if tuple(x_hat.shape[1:]) != spec.shape:
+        if tuple(x_hat.shape[1:]) != spec.output_shape:
             raise InvalidParameterError(
-                f"The decoder in 'network' must map codes back to rows of shape {spec.shape}. "
+                f"The decoder in 'network' must map codes back to rows of shape {spec.output_shape}. "
                 f"Got {tuple(x_hat.shape[1:])} instead."
             )
         d = int(z.shape[1])
@@ -118,6 +122,11 @@ def build_network(network: Any, default: AbstractNetwork, spec: Spec) -> Autoenc
         return Custom(*network).build(spec)
     built: Autoencoder = network.build(spec)
     return built
+
+
+def paired(down: list[list[nn.Module]], up: list[list[nn.Module]]) -> Stages:
+    """Pair the parts of an encoder, outermost first, with those of its decoder, innermost first."""
+    return tuple((nn.Sequential(*a), nn.Sequential(*b)) for a, b in zip(down, reversed(up), strict=True))
 
 
 def initialise(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
 from deepclust.params import Auto, Count, NonNegativeInt
 
 _STOP_SIDE = 7  # halve until the longer side is at most this: 28 -> 14 -> 7, 16 -> 8 -> 4
@@ -45,17 +45,21 @@ class Conv(AbstractNetwork):
         sides = halved_sides(spec.shape[1:], len(filters))
         flat = filters[-1] * sides[-1][0] * sides[-1][1] if filters else spec.size
         width = self.dense or flat
-        encoder = nn.Sequential(*_down((spec.shape[0], *filters)), nn.Flatten(), *_dense_layer(flat, self.dense))
+        down, dense = _down((spec.shape[0], *filters)), _dense_layer(flat, self.dense)
+        encoder = nn.Sequential(*down, nn.Flatten(), *dense)
         inner = (filters[-1] if filters else spec.shape[0], *sides[-1])
-        decoder = nn.Sequential(
-            *_dense_layer(self.latent, self.dense),
-            nn.Linear(self.dense or self.latent, flat),
-            nn.ReLU(),
-            nn.Unflatten(1, inner),
-            *_up((*reversed(filters), spec.shape[0]), sides),
-        )
+        code = _dense_layer(self.latent, self.dense)
+        unfold = [nn.Linear(self.dense or self.latent, flat), nn.ReLU(), nn.Unflatten(1, inner)]
+        up = _up((*reversed(filters), spec.output_shape[0]), sides)
+        decoder = nn.Sequential(*code, *unfold, *up)
         head = nn.Linear(width, self.latent)
         network = Autoencoder(encoder, head, decoder, width=width, latent=self.latent)
+        inward = [down[i : i + 2] for i in range(0, len(down), 2)]
+        outward = [up[i : i + 2] for i in range(0, len(up), 2)]
+        if dense:
+            network.stages = paired([*inward, [nn.Flatten(), *dense], [head]], [code, unfold, *outward])
+        else:
+            network.stages = paired([*inward, [nn.Flatten(), head]], [unfold, *outward])
         network.apply(initialise)
         return network
 

@@ -59,7 +59,7 @@ class DoubleConv(AbstractNetwork):
             nn.Linear(self.latent, flat),
             nn.Unflatten(1, (last, *sides[-1])),
             *up,
-            nn.ConvTranspose2d(filters[-1], spec.shape[0], 3, padding=1),
+            nn.ConvTranspose2d(filters[-1], spec.output_shape[0], 3, padding=1),
         )
         head = nn.Linear(flat, self.latent)
         network = Autoencoder(nn.Sequential(*down, nn.Flatten()), head, decoder, width=flat, latent=self.latent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -31,6 +31,9 @@ class Gaussian(AbstractParameters):
         Learn one variance per feature.
     floor
         Least variance that can be learned; without one, a feature that can be copied exactly takes all the weight.
+    scope
+        ``"feature"``: one variance a feature, the same for all rows. ``"row"``: the decoder gives mean and log-variance
+        of every feature of every row (Jiang et al. 2017, eq. 2); ``variance`` and ``learn`` then do not count.
     bounded
         Scale all values to [0, 1] by their common range, and squash the decoder's output into it.
     """
@@ -38,6 +41,7 @@ class Gaussian(AbstractParameters):
     variance: PositiveFloat = 1.0
     learn: bool = True
     floor: PositiveFloat = 1e-3
+    scope: Literal["feature", "row"] = "feature"
     bounded: bool = False
 
 
@@ -47,12 +51,18 @@ Likelihood = Literal["auto", "bernoulli"] | Gaussian
 class AbstractLikelihood(nn.Module, ABC):
     """Turns a decoder's linear output into a distribution over rows."""
 
+    outputs = 1
+
+    def decoded(self, spec: Spec) -> Spec:
+        """Say what the decoder of these rows must give."""
+        return replace(spec, outputs=self.outputs)
+
     @abstractmethod
-    def nll(self, output: Float[Tensor, "b *shape"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+    def nll(self, output: Float[Tensor, "b *out"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
         """Return the negative log-likelihood of rows, in nats."""
 
     @abstractmethod
-    def mean(self, output: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
+    def mean(self, output: Float[Tensor, "b *out"]) -> Float[Tensor, "b *shape"]:
         """Return the mean row."""
 
 
@@ -92,6 +102,27 @@ class GaussianLikelihood(AbstractLikelihood):
         return torch.sigmoid(output) if self.bounded else output
 
 
+class RowGaussianLikelihood(AbstractLikelihood):
+    """For standardised rows; the decoder gives mean and log-variance of every value."""
+
+    outputs = 2
+
+    def __init__(self, settings: Gaussian) -> None:
+        super().__init__()
+        self.floor = math.log(settings.floor)
+        self.bounded = settings.bounded
+
+    def nll(self, output: Float[Tensor, "b *out"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+        """Return the negative log-likelihood of rows, in nats."""
+        log_var = output.float().chunk(2, dim=1)[1]
+        return gaussian_nll(self.mean(output.float()), x, log_var.clamp(self.floor, -self.floor))
+
+    def mean(self, output: Float[Tensor, "b *out"]) -> Float[Tensor, "b *shape"]:
+        """Return the mean row."""
+        mean = output.chunk(2, dim=1)[0]
+        return torch.sigmoid(mean) if self.bounded else mean
+
+
 def resolve_likelihood(likelihood: Likelihood, spec: Spec, owner: str) -> Literal["bernoulli"] | Gaussian:
     """Say what ``"auto"`` stands for: Bernoulli for images and for values in [0, 1], Gaussian for anything else."""
     if isinstance(likelihood, Gaussian):
@@ -114,4 +145,6 @@ def likelihood_scaling(likelihood: Literal["bernoulli"] | Gaussian) -> Scaling:
 
 def make_likelihood(likelihood: Literal["bernoulli"] | Gaussian, spec: Spec) -> AbstractLikelihood:
     """Make the module."""
-    return GaussianLikelihood(spec, likelihood) if isinstance(likelihood, Gaussian) else BernoulliLikelihood()
+    if not isinstance(likelihood, Gaussian):
+        return BernoulliLikelihood()
+    return RowGaussianLikelihood(likelihood) if likelihood.scope == "row" else GaussianLikelihood(spec, likelihood)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from deepclust.data.rows import Spec
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
 from deepclust.params import Count
 
 
@@ -32,14 +32,19 @@ class MLP(AbstractNetwork):
     def build(self, spec: Spec) -> Autoencoder:
         """Build for rows of any shape; images are flattened and restored."""
         sizes = (spec.size, *self.hidden)
-        encoder = nn.Sequential(nn.Flatten(), *_relu_layers(sizes))
-        decoder = nn.Sequential(
-            *_relu_layers((self.latent, *reversed(self.hidden))),
-            nn.Linear(self.hidden[0] if self.hidden else self.latent, spec.size),
-            nn.Unflatten(1, spec.shape),
-        )
+        down = _relu_layers(sizes)
+        up = _relu_layers((self.latent, *reversed(self.hidden)))
+        last = nn.Linear(self.hidden[0] if self.hidden else self.latent, spec.outputs * spec.size)
+        encoder, decoder = nn.Sequential(nn.Flatten(), *down), nn.Sequential(*up, last)
+        decoder.append(nn.Unflatten(1, spec.output_shape))
         head = nn.Linear(sizes[-1], self.latent)
         network = Autoencoder(encoder, head, decoder, width=sizes[-1], latent=self.latent)
+        network.stages = paired(
+            [[nn.Flatten(), *down[:2]], *([*down[i : i + 2]] for i in range(2, len(down), 2)), [head]]
+            if down
+            else [[nn.Flatten(), head]],
+            [*([*up[i : i + 2]] for i in range(0, len(up), 2)), [last, nn.Unflatten(1, spec.output_shape)]],
+        )
         network.apply(initialise)
         return network
 

@@ -129,7 +129,7 @@ class GMVAE(AbstractDeepClusterer):
         default: AbstractNetwork = Conv() if spec.is_image else MLP()
         network = default if isinstance(self.network, str) else self.network
         likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "GMVAE"), spec)
-        return self.form.build(network, spec, likelihood, self.n_clusters)
+        return self.form.build(network, likelihood.decoded(spec), likelihood, self.n_clusters)
 
     def _recipe(self, model: AbstractGMVAEModel, session: Session) -> None:
         # 1. Find a partition to start from.
