@@ -116,6 +116,16 @@ def test_folder_of_images_from_fit_to_samples(run, tmp_path):
     with Image.open(sheet) as image:
         assert image.mode == "RGBA"
     assert run("sample", out, "--cluster", 7, "--out", tmp_path / "x.png")[0] == 2
+    filtered = tmp_path / "filtered.npy"
+    options = ("--cluster", 1, "-n", 4, "--threshold", 0.01, "--temperature", 0.5, "--json")
+    code, said, _ = run("sample", out, *options, "--out", filtered)
+    assert code == 0
+    assert json.loads(said)["acceptance"]["1"] > 0
+    assert len(np.load(filtered)) == 4
+    for name in ("members.png", "samples.png"):
+        with Image.open(out / name) as picture:
+            assert picture.mode == "RGB"
+            assert picture.width > 200
     assert run("predict", out, folder, "--skip-bad")[0] == 0
 
 

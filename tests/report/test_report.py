@@ -8,7 +8,7 @@ import pytest
 from deepclust import MLP, Schedule, Trainer, VaDE
 from deepclust.data.readers import Loaded
 from deepclust.report import write_report
-from deepclust.report.figures import contact_sheet, palette
+from deepclust.report.figures import captioned_sheet, contact_sheet, palette
 from deepclust.report.summarize import summarize
 from deepclust.runs import measure
 
@@ -50,3 +50,14 @@ def test_colours_differ_and_sheets_hold_every_image():
     assert len(set(palette(68))) == 68
     sheet = contact_sheet(np.zeros((7, 8, 8), dtype=np.uint8), columns=3, cell=16, gap=2)
     assert sheet.size == (3 * 16 + 2 * 2, 3 * 16 + 2 * 2)
+
+
+def test_sheet_has_a_caption_for_every_line_and_room_for_it():
+    lines = [("cluster 0", np.full((3, 8, 8), 255, dtype=np.uint8)), ("cluster 1: no rows", np.empty((0, 1, 1)))]
+    sheet = captioned_sheet(lines)
+    pixels = np.asarray(sheet.convert("L"))
+    assert (pixels[:16] == 255).all(), "a margin above"
+    assert (pixels[16:42] < 128).any(), "the first caption"
+    assert (pixels[-30:] < 128).any(), "the caption of a line without images"
+    wide = captioned_sheet([("a caption that is wider than its only image", np.zeros((1, 8, 8), dtype=np.uint8))])
+    assert wide.width > 300
