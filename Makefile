@@ -42,6 +42,7 @@ torture: setup
 
 speed: setup
 	$(BIN)/python benchmarks/speed/step.py
+	$(BIN)/python benchmarks/speed/imports.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -21,21 +20,9 @@ def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_importing_is_quick_and_loads_no_torch():
-    python("import deepclust")  # compiles
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        python("pass")
-        bare = time.perf_counter() - began
-        out = python(
-            "import sys, time; t = time.perf_counter(); import deepclust; print(time.perf_counter() - t);"
-            "print([m for m in ('torch', 'sklearn', 'scipy', 'pyarrow', 'numpy') if m in sys.modules])"
-        )
-        seconds, loaded = out.splitlines()
-        assert loaded == "[]"
-        times.append((float(seconds), bare))
-    assert min(seconds for seconds, _ in times) < 0.3
+def test_importing_loads_no_torch():
+    heavy = ("torch", "sklearn", "scipy", "pyarrow", "numpy")
+    assert python(f"import sys, deepclust; print([m for m in {heavy} if m in sys.modules])").strip() == "[]"
 
 
 def test_only_the_session_calls_backward():

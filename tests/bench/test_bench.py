@@ -12,7 +12,9 @@ import pytest
 from sklearn.datasets import load_digits
 from tests.architecture.test_architecture import ROOT
 
-from deepclust.bench.problems import PROBLEMS, TUNING
+from deepclust import MLP, VaDE
+from deepclust.bench.generation import generation_metrics
+from deepclust.bench.problems import PROBLEMS, TUNING, Problem
 from deepclust.bench.run import Store, hash_of
 from deepclust.bench.spec import Configuration, Task, known_methods, read_spec
 from deepclust.bench.table import as_html, as_markdown, as_overview, read_published, read_records, replace_between
@@ -302,3 +304,43 @@ def test_other_packages_add_methods_to_compare_with(monkeypatch, tmp_path):
         assert 0.5 <= record["metrics"]["accuracy"] <= 1
     finally:
         known_methods.cache_clear()
+
+
+def test_train_test_protocol_measures_rows_that_were_not_fitted(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.tile(np.arange(3), 2000)
+    X = np.clip(64 * y[:, None, None] + rng.normal(0, 12, (6000, 4, 4)) + 30, 0, 255).astype(np.uint8)
+    problem = Problem(lambda: (X, y), 3, train_rows=5400)
+    monkeypatch.setitem(PROBLEMS, "mnist", problem)
+    params = {"pretrain__epochs": 3, "schedule__epochs": 3, "trainer__precision": "fp32"}
+    task = Task(Configuration("vade-split", "vade", params=params, protocol="train-test"), "mnist", 0)
+    record = carry_out(task, tmp_path / "work")
+    assert (record["fit_rows"], record["eval_rows"]) == (5400, 600)
+    assert record["protocol"] == "train-test"
+    found = record["metrics"]
+    assert found["held_out_accuracy"] <= found["accuracy"]
+    assert found["aae_accuracy"] <= found["purity"]
+    assert {"self_consistency", "filter_acceptance"} <= found.keys()
+    assert record["start"]["accuracy"] > 0.3
+
+
+def test_split_needs_a_published_split(tmp_path):
+    (tmp_path / "s.toml").write_text('[[run]]\nname = "vade"\ndatasets = ["digits"]\nprotocol = "train-test"')
+    with pytest.raises(InvalidParameterError, match="digits has no published split"):
+        read_spec(tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_text('[[run]]\nname = "vade"\ndatasets = ["mnist"]\nprotocol = "half"')
+    with pytest.raises(InvalidParameterError, match="protocol must be one of"):
+        read_spec(tmp_path / "s.toml")
+
+
+def test_judge_sees_what_clusters_are_of(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 3000)
+    X = (rng.normal(size=(6000, 8)) * 0.3 + np.where(y == 0, -2.0, 2.0)[:, None]).astype(np.float32)
+    model = VaDE(2, network=MLP(hidden=(16,), latent=2), random_state=0, pretrain=Schedule(epochs=4))
+    model.set_params(schedule__epochs=4, trainer__precision="fp32").fit(X)
+    found = generation_metrics(model, X, y, model.labels_)
+    assert found["judge_accuracy"] > 0.99
+    assert found["judged_agreement"] > 0.95
+    wrong = generation_metrics(model, X, y, 1 - model.labels_)
+    assert wrong["judged_agreement"] < 0.05

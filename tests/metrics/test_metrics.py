@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepclust.errors import InvalidDataError
-from deepclust.metrics import accuracy, contingency, external_metrics, internal_metrics, purity
+from deepclust.metrics import accuracy, contingency, external_metrics, internal_metrics, purity, representative_accuracy
 from deepclust.metrics.external import held_out_accuracy
 
 
@@ -86,3 +86,10 @@ def test_noise_counts_as_errors_in_the_accuracy():
     assert accuracy([0, 0, 1, 1], [-1, -1, 0, 0]) == 0.5
     assert accuracy([0, 0], [-1, -1]) == 0.0
     assert accuracy([0, 0, 1], ["a", "a", "b"]) == 1.0
+
+
+def test_representative_accuracy_lets_one_row_name_its_cluster():
+    y = [0, 0, 1, 1, 1]
+    proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.95, 0.05], [0.2, 0.8], [0.4, 0.6]])
+    assert representative_accuracy(y, proba) == 0.6, "cluster 0 is named 1 by its most certain row"
+    assert representative_accuracy(y, proba) <= purity(y, proba.argmax(1))

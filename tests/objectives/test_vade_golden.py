@@ -78,6 +78,17 @@ def test_mixture_weight_enters_once_and_not_to_the_power_of_the_dimension():
     assert (ours - released).abs().max() > 0.1
 
 
+def test_no_constant_is_added_to_densities():
+    """The released program adds 1e-10 to each: in 50 dimensions every responsibility is then 1/K."""
+    rng = torch.Generator().manual_seed(0)
+    means = torch.randn(5, 50, generator=rng, **F64)
+    z = means + torch.randn(5, 50, generator=rng, **F64)
+    joint = log_joint(z, torch.full((5,), 0.2, **F64).log(), means, torch.zeros(5, 50, **F64))
+    floored = joint.exp() + 1e-10
+    assert_close(floored / floored.sum(1, keepdim=True), torch.full((5, 5), 0.2, **F64), atol=1e-6, rtol=0)
+    assert (torch.softmax(joint, 1).diagonal() > 0.99).all()
+
+
 @given(seeds)
 def test_divergence_equals_torch_and_vanishes_only_between_equals(seed):
     mean, log_var, _, means, log_vars, _ = random_case(seed)

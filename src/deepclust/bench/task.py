@@ -6,7 +6,6 @@ import json
 import resource
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ import numpy.typing as npt
 
 from deepclust.atomic import atomic_file
 from deepclust.base import AbstractDeepClusterer
+from deepclust.bench.generation import generation_metrics
 from deepclust.bench.problems import PROBLEMS
 from deepclust.bench.spec import Configuration, Task, config_hash, known_methods
 from deepclust.data.rows import as_rows
 from deepclust.metrics import external_metrics, internal_metrics, representative_accuracy
 from deepclust.metrics.external import held_out_accuracy
-from deepclust.model import AbstractGenerativeModel
 from deepclust.provenance import fingerprint_rows, machine, versions
 from deepclust.storage import describe_params
 
@@ -110,32 +109,19 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
     }
     if split:
         record["metrics"]["held_out_accuracy"] = held_out_accuracy(y[fit], labels, y[new], found)
-    record["metrics"] |= _deep_metrics(estimator, X[new], y[new]) if deep else _used(found)
+    if deep:
+        record["metrics"] |= _deep_metrics(estimator, X[new], y[new])
+        record["metrics"] |= generation_metrics(estimator, X[fit], y[fit], labels)
+    else:
+        record["metrics"] |= _used(found)
     return record | (_deep_parts(estimator, y[fit]) if deep else {})
 
 
 def _deep_metrics(estimator: Any, X: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return what needs probabilities, codes or samples."""
+    """Return what needs probabilities or codes."""
     proba, codes = estimator.predict_proba(X), estimator.transform(X)
     found = internal_metrics(codes, proba.argmax(axis=1), proba)
-    return found | {"aae_accuracy": representative_accuracy(y, proba)} | generation_metrics(estimator)
-
-
-def generation_metrics(estimator: Any, *, n: int = 2_000, threshold: float = 0.999) -> dict[str, float]:
-    """Return the share of samples that the model assigns to the cluster they were drawn from, all and filtered.
-
-    Empty for a model that draws nothing.
-    """
-    if not isinstance(estimator.model_, AbstractGenerativeModel):
-        return {}
-    plain = estimator.sample(n, random_state=0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The filter")  # what is missing shows in the acceptance rate
-        filtered = estimator.sample(n, threshold=threshold, random_state=0)
-    found = {"self_consistency": float(np.mean(estimator.predict(plain.X) == plain.clusters))}
-    if len(filtered.X):
-        found["self_consistency_filtered"] = float(np.mean(estimator.predict(filtered.X) == filtered.clusters))
-    return found | {"filter_acceptance": float(np.nanmean(filtered.acceptance))}
+    return found | {"aae_accuracy": representative_accuracy(y, proba)}
 
 
 def _deep_parts(estimator: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
