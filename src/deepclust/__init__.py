@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deepclust.guidance import Guide
     from deepclust.methods import load
     from deepclust.methods.cluster_vae import ClusterVAE
+    from deepclust.methods.dec import DEC, IDEC
     from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
     from deepclust.methods.graph_agglomeration import GraphAgglomeration
     from deepclust.methods.two_stage import TwoStage
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "DEC": "methods.dec",
+    "IDEC": "methods.dec",
     "Budget": "engine",
     "Callback": "engine",
     "ClusterResult": "result",
@@ -58,7 +61,9 @@ _HOME = {
 }
 
 __all__ = [
+    "DEC",
     "GMVAE",
+    "IDEC",
     "MLP",
     "Budget",
     "Callback",

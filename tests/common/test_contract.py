@@ -158,6 +158,8 @@ def test_reconstruction_and_samples_are_in_the_units_of_the_user(name, fitted):
     x_hat = model.reconstruct(X)
     assert x_hat.shape == X.shape
     assert np.mean((x_hat - X) ** 2) < 0.5 * X.var(axis=0).mean()
+    if not isinstance(model.model_, AbstractGenerativeModel):
+        return
     drawn, clusters = model.sample(200, random_state=0)
     assert drawn.shape == (200, 20)
     assert set(clusters) <= set(range(4))
@@ -227,7 +229,8 @@ def test_takes_images_and_answers_in_their_shape(name, shape):
     X = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     model = small(name, n_clusters=2, epochs=1).set_params(network=Conv(channels=(4, 8), dense=8, latent=3)).fit(X)
     assert model.predict(X).shape == (40,)
-    assert model.reconstruct(X).shape == X.shape
+    if isinstance(model.model_, AbstractDecodingModel):
+        assert model.reconstruct(X).shape == X.shape
     assert model.n_features_in_ == np.prod(shape)
 
 

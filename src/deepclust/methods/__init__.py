@@ -55,6 +55,8 @@ _ENTRIES = (
     Entry("vade", "vade", "VaDE", "variational auto-encoder with a Gaussian mixture as its prior"),
     Entry("cluster_vae", "cluster_vae", "ClusterVAE", "one-step VAE clustering: a classifier on the code"),
     Entry("gmvae", "gmvae", "GMVAE", "Gaussian-mixture VAE, in four published forms"),
+    Entry("dec", "dec", "DEC", "deep embedded clustering: codes drawn to centres by sharpened targets"),
+    Entry("idec", "dec", "IDEC", "DEC that keeps its decoder"),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
-from deepclust.engine import Cosine, Phase, Schedule, Session, Trainer
+from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
 from deepclust.guidance import Guide
 from deepclust.model import AbstractVariationalModel
 from deepclust.networks import MLP, AbstractNetwork, DoubleConv, Scaling, Variational, build_network
@@ -116,8 +116,8 @@ class ClusterVAE(AbstractDeepClusterer):
         objective: Literal["sampled", "analytic"] = "sampled",
         balance: NonNegativeFloat = 1.0,
         classifier: Count = 256,
-        guide: Guide | None = Guide(),
-        schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
+        guide: Guide | None = Guide(pretrain=Schedule(epochs=Budget(passes=50, most_steps=10_000), decay=Cosine())),
+        schedule: Schedule = Schedule(epochs=Budget(most_steps=15_000), decay=Cosine(), clip_norm=5.0),
         trainer: Trainer = Trainer(),
         n_init: Count = 1,
         channels: Channels | None = None,
