@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deepclust.networks.likelihood import Gaussian
     from deepclust.pretraining import Stacked
     from deepclust.result import ClusterResult
+    from deepclust.targets import Refresh
 
 __version__ = "0.1.0.dev0"
 
@@ -47,6 +48,7 @@ _HOME = {
     "Handover": "methods.vade",
     "MLP": "networks",
     "Marginal": "methods.gmvae",
+    "Refresh": "targets",
     "Schedule": "engine",
     "Stacked": "pretraining",
     "Style": "methods.gmvae",
@@ -79,6 +81,7 @@ __all__ = [
     "Gumbel",
     "Handover",
     "Marginal",
+    "Refresh",
     "Schedule",
     "Stacked",
     "Style",

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
+from deepclust.params import AbstractParameters, Auto, Count, ShareBelowOne
+
+
+@dataclass(frozen=True, repr=False)
+class Refresh(AbstractParameters):
+    """When targets are made anew, and when clustering has arrived.
+
+    Parameters
+    ----------
+    steps
+        Between two refreshes; ``"auto"`` is one pass over the rows, between 30 and 140 as published.
+    tolerance
+        Clustering ends when a smaller share of rows has changed its cluster between two refreshes.
+    """
+
+    steps: Count | Auto = "auto"
+    tolerance: ShareBelowOne = 1e-3
+
+    def resolved(self, n: int, batch_size: int) -> int:
+        """Return the steps for so many rows."""
+        return min(140, max(30, -(-n // batch_size))) if isinstance(self.steps, str) else int(self.steps)
 
 
 class Targets:
@@ -26,6 +49,8 @@ class Targets:
         Maps assignments ``(n, k)`` to targets ``(n, k)``.
     tolerance
         The phase ends when the share of rows that have changed their cluster since the last refresh is below this.
+    held
+        Clusters that are themselves the targets of the first so many refreshes.
 
     Attributes
     ----------
@@ -41,13 +66,19 @@ class Targets:
         model: AbstractClusterModel,
         make: Callable[[Float[Tensor, "n k"]], Float[Tensor, "n k"]],
         tolerance: float,
+        held: tuple[Int64[Tensor, " n"], int] | None = None,
     ) -> None:
         self._session, self._model, self._make, self._tolerance = session, model, make, tolerance
+        self._held, self._refreshes = held, 0
         self.p: Float[Tensor, "n k"] = torch.empty(0, 0)
         self.labels: Int64[Tensor, " n"] = torch.empty(0, dtype=torch.int64)
 
     def refresh(self) -> bool:
         """Make targets anew; return whether hardly a row has moved since the last time."""
+        self._refreshes += 1
+        if self._held is not None and self._refreshes <= self._held[1]:
+            self.p = F.one_hot(self._held[0], int(self._held[0].max()) + 1).float()
+            return False
         q = self._session.map(self._model.assign, self._model)
         labels = q.argmax(1)
         is_first = len(self.labels) == 0
@@ -64,8 +95,8 @@ class Targets:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
-        return {"p": self.p, "labels": self.labels}
+        return {"p": self.p, "labels": self.labels, "refreshes": self._refreshes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it back."""
-        self.p, self.labels = state["p"], state["labels"]
+        self.p, self.labels, self._refreshes = state["p"], state["labels"], state["refreshes"]

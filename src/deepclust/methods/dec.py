@@ -5,8 +5,8 @@ Algorithm
 1. Pretrain an auto-encoder, layer by layer or end to end.
 2. Place the centres by a partition of the codes of all rows.
 3. Every T steps assign all rows (eq. 1) and make targets of the assignment (eq. 3); stop when hardly a label has
-   changed. Between, reduce the divergence from the targets (eq. 2), over encoder and centres. IDEC keeps the decoder and
-   adds the reconstruction, to keep the codes from being bent out of shape.
+   changed. Between, reduce the divergence from the targets (eq. 2), over encoder and centres. IDEC keeps the decoder
+   and adds the reconstruction, to keep the codes from being bent out of shape.
 
 A row belongs to the centre to which its soft assignment is largest: the nearest.
 
@@ -24,7 +24,8 @@ symbol              meaning                           name in code
 
 Deviations
 ----------
-By default the centres are the means of a linkage of the codes' neighbour graph, not of k-means; images get a
+By default the centres are the means of a linkage of the codes' neighbour graph, not of k-means; its clusters are not
+round, so they themselves are the targets of the first fifth of the phase, until the codes have become so. Images get a
 convolutional network (DCEC is `IDEC` with `Conv`); rows are shuffled; the optimiser is Adam with a falling rate, since
 the published rates belong to one scale of the data and one normalisation of the loss. Reconstruction is the likelihood
 of VaDE, summed over values. Presets ``"paper"`` have the published settings, with the loss summed over values, mean
@@ -63,10 +64,10 @@ from deepclust.networks.likelihood import (
     resolve_likelihood,
 )
 from deepclust.objectives.student import divergence_from_targets, log_student, sharpened
-from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState, ShareBelowOne
+from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
 from deepclust.partition import Start, diagonal_moments, start_labels
 from deepclust.pretraining import Stacked, pretrain
-from deepclust.targets import Targets
+from deepclust.targets import Refresh, Targets
 
 _FINE = Schedule(epochs=Budget(), lr=1e-4, decay=Cosine(), clip_norm=5.0)
 
@@ -77,8 +78,8 @@ class _Embedded(AbstractDeepClusterer):
     network: Any
     likelihood: Likelihood
     start: Start
-    refresh: int | Auto
-    tolerance: float
+    hold: float
+    refresh: Refresh
     pretrain: Schedule | Stacked
     schedule: Schedule
     _model_class: ClassVar[type[EmbeddedModel]]
@@ -112,25 +113,20 @@ class _Embedded(AbstractDeepClusterer):
         with torch.no_grad():
             model.centers.copy_(diagonal_moments(codes, found["labels"], self.n_clusters).means)
         # 3. Refresh targets, approach them.
-        steps = self._steps(len(session.rows))
-        targets = session.keep("targets", Targets(session, model, sharpened, self.tolerance))
+        steps = self.refresh.resolved(len(session.rows), self.schedule.batch_size or self.trainer.batch_size)
+        schedule = self.schedule(steps=steps)
+        held = (found["labels"], round(self.hold * schedule.total_epochs(steps)))
+        targets = session.keep("targets", Targets(session, model, sharpened, self.refresh.tolerance, held))
         session.train(
             Phase(
                 name="cluster",
                 model=model,
                 objective=lambda model, batch: self._loss(model, batch, targets),
-                schedule=self.schedule(steps=steps),
+                schedule=schedule,
                 trains=self._trains(model),
                 before_epoch=targets.refresh,
             )
         )
-
-    def _steps(self, n: int) -> int:
-        """Return the steps between two refreshes; by default one pass, between 30 and 140 as published."""
-        if self.refresh != "auto":
-            return int(self.refresh)
-        size = self.schedule.batch_size or self.trainer.batch_size
-        return min(140, max(30, -(-n // size)))
 
 
 class EmbeddedModel(AbstractClusterModel):
@@ -182,10 +178,10 @@ class DEC(_Embedded):
         Of the auto-encoder, as in `VaDE`.
     start
         What places the centres, see `deepclust.partition.start`; the paper's is ``"kmeans"``.
+    hold
+        Share of the clustering phase in which the start's clusters themselves are the targets.
     refresh
-        Steps between two refreshes of the targets.
-    tolerance
-        Clustering ends when a smaller share of rows has changed its cluster between two refreshes.
+        When targets are made anew, and when clustering has arrived.
     pretrain, schedule
         Schedules of the two phases; a `Stacked` first one trains layer by layer before.
     trainer
@@ -208,8 +204,8 @@ class DEC(_Embedded):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
         start: Start = "linkage",
-        refresh: Count | Auto = "auto",
-        tolerance: ShareBelowOne = 1e-3,
+        hold: Share = 0.2,
+        refresh: Refresh = Refresh(),
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = _FINE,
         trainer: Trainer = Trainer(),
@@ -221,8 +217,8 @@ class DEC(_Embedded):
         self.network = network
         self.likelihood = likelihood
         self.start = start
+        self.hold = hold
         self.refresh = refresh
-        self.tolerance = tolerance
         self.pretrain = pretrain
         self.schedule = schedule
         self.trainer = trainer
@@ -243,7 +239,7 @@ class IDEC(_Embedded):
 
     Parameters
     ----------
-    n_clusters, network, likelihood, start, refresh, tolerance, pretrain, schedule
+    n_clusters, network, likelihood, start, hold, refresh, pretrain, schedule
         As in `DEC`.
     trainer, n_init, channels, random_state
         As in `DEC`.
@@ -261,8 +257,8 @@ class IDEC(_Embedded):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
         start: Start = "linkage",
-        refresh: Count | Auto = "auto",
-        tolerance: ShareBelowOne = 1e-3,
+        hold: Share = 0.2,
+        refresh: Refresh = Refresh(),
         weight: PositiveFloat = 10.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = _FINE,
@@ -275,8 +271,8 @@ class IDEC(_Embedded):
         self.network = network
         self.likelihood = likelihood
         self.start = start
+        self.hold = hold
         self.refresh = refresh
-        self.tolerance = tolerance
         self.weight = weight
         self.pretrain = pretrain
         self.schedule = schedule
@@ -310,7 +306,8 @@ def _dec_paper(data: str | None) -> dict[str, Any]:
         "network": MLP(),
         "likelihood": _HALF_SQUARES,
         "start": "kmeans",
-        "refresh": refresh,
+        "hold": 0.0,
+        "refresh": Refresh(steps=refresh),
         "pretrain": Stacked(layers=layer, fine_tune=whole),
         "schedule": Schedule(epochs=20_000 // refresh, lr=0.01, optimizer="sgd", batch_size=256),
         "trainer": Trainer(precision="fp32"),
@@ -328,7 +325,7 @@ def _idec_paper(data: str | None) -> dict[str, Any]:
     )
     return {
         **_dec_paper(data),
-        "refresh": refresh,
+        "refresh": Refresh(steps=refresh),
         "weight": 0.1,
         "schedule": fine(batch_size=256),
     }
