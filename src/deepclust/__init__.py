@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from deepclust.methods import load
     from deepclust.methods.cluster_vae import ClusterVAE
     from deepclust.methods.dec import DEC, IDEC
+    from deepclust.methods.depict import DEPICT, Balance, Pathways
     from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
     from deepclust.methods.graph_agglomeration import GraphAgglomeration
     from deepclust.methods.two_stage import TwoStage
     from deepclust.methods.vade import Handover, VaDE
     from deepclust.metrics import accuracy, purity
-    from deepclust.networks import MLP, Conv, DoubleConv
+    from deepclust.networks import MLP, Conv, DoubleConv, Strided
     from deepclust.networks.likelihood import Gaussian
     from deepclust.pretraining import Stacked
     from deepclust.result import ClusterResult
@@ -31,6 +32,10 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "DEC": "methods.dec",
+    "DEPICT": "methods.depict",
+    "Balance": "methods.depict",
+    "Pathways": "methods.depict",
+    "Strided": "networks",
     "IDEC": "methods.dec",
     "Budget": "engine",
     "Callback": "engine",
@@ -64,9 +69,11 @@ _HOME = {
 
 __all__ = [
     "DEC",
+    "DEPICT",
     "GMVAE",
     "IDEC",
     "MLP",
+    "Balance",
     "Budget",
     "Callback",
     "ClusterResult",
@@ -81,9 +88,11 @@ __all__ = [
     "Gumbel",
     "Handover",
     "Marginal",
+    "Pathways",
     "Refresh",
     "Schedule",
     "Stacked",
+    "Strided",
     "Style",
     "TableEncoder",
     "Trainer",

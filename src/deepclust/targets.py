@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
-from deepclust.params import AbstractParameters, Auto, Count, ShareBelowOne
+from deepclust.params import AbstractParameters, Auto, Count, NonNegativeFloat, ShareBelowOne
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,10 +26,13 @@ class Refresh(AbstractParameters):
         Between two refreshes; ``"auto"`` is one pass over the rows, between 30 and 140 as published.
     tolerance
         Clustering ends when a smaller share of rows has changed its cluster between two refreshes.
+    target_tolerance
+        Or when the mean square of the targets' change is below this.
     """
 
     steps: Count | Auto = "auto"
     tolerance: ShareBelowOne = 1e-3
+    target_tolerance: NonNegativeFloat = 0.0
 
     def resolved(self, n: int, batch_size: int) -> int:
         """Return the steps for so many rows."""
@@ -47,8 +50,8 @@ class Targets:
         Whose assignment of all rows the targets are made from, without noise.
     make
         Maps assignments ``(n, k)`` to targets ``(n, k)``.
-    tolerance
-        The phase ends when the share of rows that have changed their cluster since the last refresh is below this.
+    refresh
+        When the phase ends.
     held
         Clusters that are themselves the targets of the first so many refreshes.
 
@@ -65,10 +68,10 @@ class Targets:
         session: Session,
         model: AbstractClusterModel,
         make: Callable[[Float[Tensor, "n k"]], Float[Tensor, "n k"]],
-        tolerance: float,
+        refresh: Refresh,
         held: tuple[Int64[Tensor, " n"], int] | None = None,
     ) -> None:
-        self._session, self._model, self._make, self._tolerance = session, model, make, tolerance
+        self._session, self._model, self._make, self._rule = session, model, make, refresh
         self._held, self._refreshes = held, 0
         self.p: Float[Tensor, "n k"] = torch.empty(0, 0)
         self.labels: Int64[Tensor, " n"] = torch.empty(0, dtype=torch.int64)
@@ -83,10 +86,12 @@ class Targets:
         labels = q.argmax(1)
         is_first = len(self.labels) == 0
         changed = 1.0 if is_first else float((labels != self.labels).double().mean())
-        self.p, self.labels = self._make(q), labels
-        arrived = not is_first and changed < self._tolerance
+        p = self._make(q)
+        moved = 1.0 if is_first else float((p - self.p).square().mean())
+        self.p, self.labels = p, labels
+        arrived = not is_first and (changed < self._rule.tolerance or moved < self._rule.target_tolerance)
         if arrived:
-            self._session.note("settled", changed=changed)
+            self._session.note("settled", changed=changed, targets_moved=moved)
         return arrived
 
     def of(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b k"]:

@@ -51,7 +51,7 @@ from torch import Tensor, nn
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
-from deepclust.engine import Budget, Cosine, Decay, Phase, Schedule, Session, Trainer
+from deepclust.engine import Cosine, Decay, Phase, Schedule, Session, Trainer
 from deepclust.model import AbstractClusterModel, AbstractDecodingModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
 from deepclust.networks.autoencoder import Autoencoder
@@ -69,7 +69,7 @@ from deepclust.partition import Start, diagonal_moments, start_labels
 from deepclust.pretraining import Stacked, pretrain
 from deepclust.targets import Refresh, Targets
 
-_FINE = Schedule(epochs=Budget(), lr=1e-4, decay=Cosine(), clip_norm=5.0)
+_FINE = Schedule(decay=Cosine(), clip_norm=5.0)
 
 
 class _Embedded(AbstractDeepClusterer):
@@ -116,7 +116,7 @@ class _Embedded(AbstractDeepClusterer):
         steps = self.refresh.resolved(len(session.rows), self.schedule.batch_size or self.trainer.batch_size)
         schedule = self.schedule(steps=steps)
         held = (found["labels"], round(self.hold * schedule.total_epochs(steps)))
-        targets = session.keep("targets", Targets(session, model, sharpened, self.refresh.tolerance, held))
+        targets = session.keep("targets", Targets(session, model, sharpened, self.refresh, held))
         session.train(
             Phase(
                 name="cluster",

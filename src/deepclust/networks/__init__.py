@@ -5,6 +5,7 @@ from deepclust.networks.conv import Conv
 from deepclust.networks.double_conv import DoubleConv
 from deepclust.networks.mlp import MLP
 from deepclust.networks.scaler import Scaler, Scaling
+from deepclust.networks.strided import Strided
 from deepclust.networks.variational import Variational
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DoubleConv",
     "Scaler",
     "Scaling",
+    "Strided",
     "Variational",
     "build_network",
 ]
