@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
@@ -53,7 +52,7 @@ class Targets:
     refresh
         When the phase ends.
     held
-        Clusters that are themselves the targets of the first so many refreshes.
+        Targets that stand for the first so many refreshes.
 
     Attributes
     ----------
@@ -69,7 +68,7 @@ class Targets:
         model: AbstractClusterModel,
         make: Callable[[Float[Tensor, "n k"]], Float[Tensor, "n k"]],
         refresh: Refresh,
-        held: tuple[Int64[Tensor, " n"], int] | None = None,
+        held: tuple[Float[Tensor, "n k"], int] | None = None,
     ) -> None:
         self._session, self._model, self._make, self._rule = session, model, make, refresh
         self._held, self._refreshes = held, 0
@@ -80,7 +79,7 @@ class Targets:
         """Make targets anew; return whether hardly a row has moved since the last time."""
         self._refreshes += 1
         if self._held is not None and self._refreshes <= self._held[1]:
-            self.p = F.one_hot(self._held[0], int(self._held[0].max()) + 1).float()
+            self.p = self._held[0]
             return False
         q = self._session.map(self._model.assign, self._model)
         labels = q.argmax(1)

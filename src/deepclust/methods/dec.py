@@ -47,6 +47,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
@@ -115,7 +116,7 @@ class _Embedded(AbstractDeepClusterer):
         # 3. Refresh targets, approach them.
         steps = self.refresh.resolved(len(session.rows), self.schedule.batch_size or self.trainer.batch_size)
         schedule = self.schedule(steps=steps)
-        held = (found["labels"], round(self.hold * schedule.total_epochs(steps)))
+        held = (F.one_hot(found["labels"], self.n_clusters).float(), round(self.hold * schedule.total_epochs(steps)))
         targets = session.keep("targets", Targets(session, model, sharpened, self.refresh, held))
         session.train(
             Phase(

@@ -30,7 +30,7 @@ constants in the reconstruction of layers, unless ``Pathways(detach=False)``: in
 shrink them. Assignments are recomputed for all rows each epoch; the program keeps those seen on the way, and normalises
 rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied; phases have
 budgets in place of its stopping on a held-out part. The default start is a linkage of the codes' graph; the program
-takes path-integral linkage for some data sets and k-means for others.
+takes path-integral linkage for some data sets and k-means for others. Weights start by He's rule in place of Glorot's.
 
 References
 ----------
@@ -150,7 +150,10 @@ class DEPICT(AbstractDeepClusterer):
         None, an int, or a NumPy generator.
     """
 
-    presets: ClassVar = {"paper": lambda data: _paper("paper", 1.0), "code": lambda data: _paper("code", 0.1)}
+    presets: ClassVar = {
+        "paper": lambda data: _paper("paper", 1.0, data),
+        "code": lambda data: _paper("code", 0.1, data),
+    }
 
     def __init__(
         self,
@@ -316,9 +319,10 @@ class _Call(nn.Module):
         return out
 
 
-def _paper(kind: Kind, hidden: float) -> dict[str, Any]:
+def _paper(kind: Kind, hidden: float, data: str | None) -> dict[str, Any]:
     """Settings of the paper or of the released program; its phases end when a held-out part no longer improves."""
     return {
+        "network": Strided(latent=68 if data == "cmu-pie" else 10, init="glorot"),
         "pathways": Pathways(hidden=hidden, detach=kind == "paper"),
         "balance": Balance(kind=kind),
         "start": "kmeans",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Literal
 
 from torch import nn
 
@@ -34,11 +35,15 @@ class Strided(AbstractNetwork):
         Dimension of the code; the publication's is the number of clusters.
     slope
         Of the units' negative part.
+    init
+        ``"glorot"`` is the publication's; with these units each layer then weakens its input, and training stays for
+        long where the output is one mean row.
     """
 
     filters: Count = 50
     latent: Count = 10
     slope: NonNegativeFloat = 0.01
+    init: Literal["he", "glorot"] = "he"
 
     def build(self, spec: Spec) -> Autoencoder:
         """Build for rows ``(c, h, w)``."""
@@ -68,8 +73,18 @@ class Strided(AbstractNetwork):
         decoder = nn.Sequential(*unfold, *[module for part in reversed(up) for module in part])
         network = Autoencoder(encoder, head, decoder, width=flat, latent=self.latent)
         network.stages = paired([*down, [nn.Flatten(), head]], [unfold, *reversed(up)])
-        network.apply(initialise)
+        network.apply(initialise if self.init == "glorot" else self._initialise)
         return network
+
+    def _initialise(self, module: nn.Module) -> None:
+        """Keep the variance of activations from layer to layer."""
+        if isinstance(module, nn.ConvTranspose2d):
+            # Each output value sums over every filter and a quarter of the kernel.
+            nn.init.xavier_uniform_(module.weight, gain=2.0)
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(module.weight, a=self.slope)
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _geometry(side: int) -> list[Side]:

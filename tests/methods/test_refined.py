@@ -1,0 +1,117 @@
+"""DEC, IDEC, DEPICT: targets of all rows, refreshed, held at first, and a rule for the end."""
+
+import numpy as np
+import pytest
+import torch
+
+from deepclust import DEC, DEPICT, IDEC, MLP, Pathways, Refresh, Schedule, Stacked, Strided, Trainer, accuracy
+from deepclust.methods.dec import EmbeddedModel
+from deepclust.objectives.student import sharpened
+from deepclust.targets import Targets
+
+COMMON = {
+    "network": MLP(hidden=(32,), latent=4),
+    "pretrain": Schedule(epochs=60, batch_size=32),
+    "schedule": Schedule(epochs=20, batch_size=32),
+    "trainer": Trainer(precision="fp32"),
+    "random_state": 0,
+}
+
+
+@pytest.mark.parametrize("method", [DEC, IDEC])
+@pytest.mark.parametrize("start", ["linkage", "kmeans"])
+def test_groups_are_found_and_the_end_is_noted(method, start, blobs):
+    X, y = blobs
+    model = method(3, start=start, refresh=Refresh(steps=5), **COMMON).fit(X)
+    assert accuracy(y, model.labels_) > 0.98
+    assert accuracy(model.result_.start_labels, model.labels_) > 0.98
+    event = next(event for event in model.result_.events if event["kind"] == "settled")
+    assert event["changed"] < 1e-3
+    epochs = [line for line in model.result_.history if line["phase"] == "cluster"]
+    assert len(epochs) < 20, "it ended before its schedule"
+
+
+def test_never_ending_tolerance_runs_the_whole_schedule(blobs):
+    model = DEC(3, refresh=Refresh(steps=5, tolerance=0.0), **COMMON).fit(blobs[0])
+    assert len([line for line in model.result_.history if line["phase"] == "cluster"]) == 20
+
+
+def test_start_itself_is_the_target_while_it_is_held(blobs, monkeypatch):
+    seen = []
+    refresh = Targets.refresh
+
+    def spy(self):
+        ended = refresh(self)
+        seen.append(self.p.clone())
+        return ended
+
+    monkeypatch.setattr(Targets, "refresh", spy)
+    DEC(3, hold=0.5, refresh=Refresh(steps=5, tolerance=0.0), **COMMON).fit(blobs[0])
+    sure = [bool(((p == 0) | (p == 1)).all()) for p in seen]
+    assert sure == [True] * 10 + [False] * 10
+
+
+def test_targets_are_made_of_all_rows_without_noise(blobs):
+    X, _ = blobs
+    model = DEC(3, hold=0.0, refresh=Refresh(steps=5), **COMMON).fit(X)
+    q = torch.from_numpy(model.result_.proba)
+    made = []
+    session = type("Session", (), {"map": lambda self, fn, model: q, "note": lambda self, *a, **k: None})()
+    targets = Targets(
+        session, model.model_, lambda assignments: made.append(assignments) or sharpened(assignments), Refresh()
+    )
+    assert not targets.refresh(), "there is nothing to compare the first with"
+    assert torch.equal(made[0], q)
+    assert torch.equal(targets.of(torch.tensor([4, 2])), sharpened(q)[[4, 2]])
+    assert targets.refresh(), "nothing has moved"
+
+
+def test_dec_leaves_its_decoder_behind_and_idec_keeps_it(blobs):
+    X, _ = blobs
+    plain, improved = (m(3, refresh=Refresh(steps=5), **COMMON).fit(X) for m in (DEC, IDEC))
+    assert not hasattr(plain.model_, "decode")
+    with pytest.raises(AttributeError, match="DEC has no decoder, so it cannot reconstruct"):
+        plain.reconstruct(X)
+    assert np.mean((improved.reconstruct(X) - X) ** 2) < 0.5 * X.var()
+    assert {"reconstruction", "divergence"} <= improved.result_.history[-1].keys()
+    assert isinstance(improved.model_, EmbeddedModel)
+
+
+def test_refresh_follows_the_number_of_rows():
+    assert Refresh().resolved(1_000, 256) == 30
+    assert Refresh().resolved(10_000, 256) == 40
+    assert Refresh().resolved(70_000, 256) == 140
+    assert Refresh(steps=7).resolved(70_000, 256) == 7
+
+
+def test_paper_presets_are_the_papers():
+    dec = DEC.preset("paper", data="mnist")
+    assert isinstance(dec.pretrain, Stacked)
+    assert (dec.start, dec.hold, dec.refresh.steps, dec.schedule.optimizer) == ("kmeans", 0.0, 160, "sgd")
+    assert DEC.preset("paper", data="reuters").refresh.steps == 20
+    idec = IDEC.preset("paper", data="usps")
+    assert (idec.weight, idec.refresh.steps, idec.schedule.momentum) == (0.1, 30, 0.99)
+    depict = DEPICT.preset("code", data="cmu-pie")
+    assert depict.network == Strided(latent=68, init="glorot")
+    assert depict.pathways == Pathways(hidden=0.1, detach=False)
+    assert DEPICT.preset("paper").balance.kind == "paper"
+
+
+@pytest.mark.parametrize("kind", ["paper", "code", "exact"])
+def test_depict_finds_groups_with_every_target(kind, blobs):
+    X, y = blobs
+    model = DEPICT(3, settle=Schedule(epochs=30, batch_size=32), **COMMON).set_params(balance__kind=kind).fit(X)
+    assert accuracy(y, model.labels_) > 0.98
+    assert list(dict.fromkeys(line["phase"] for line in model.result_.history)) == ["pretrain", "settle", "cluster"]
+
+
+def test_depict_of_images_takes_the_published_network_with_a_code_as_wide_as_there_are_clusters():
+    X = np.random.default_rng(0).integers(0, 256, (60, 16, 16), dtype=np.uint8)
+    short = Schedule(epochs=1, batch_size=30)
+    model = DEPICT(4, pretrain=short, settle=short, schedule=short, random_state=0).set_params(
+        trainer__precision="fp32"
+    )
+    model.fit(X)
+    assert model.transform(X).shape == (60, 4)
+    assert np.abs(model.transform(X)).max() <= 1
+    assert model.reconstruct(X).shape == X.shape
