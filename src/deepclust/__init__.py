@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from deepclust.methods.depict import DEPICT, Balance, Pathways
     from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
     from deepclust.methods.graph_agglomeration import GraphAgglomeration
+    from deepclust.methods.jule import JULE, Merging, Triplet
     from deepclust.methods.two_stage import TwoStage
     from deepclust.methods.vade import Handover, VaDE
     from deepclust.metrics import accuracy, purity
-    from deepclust.networks import MLP, Conv, DoubleConv, Strided
+    from deepclust.networks import MLP, Conv, DoubleConv, Pooled, Strided
     from deepclust.networks.likelihood import Gaussian
     from deepclust.pretraining import Stacked
     from deepclust.result import ClusterResult
@@ -37,6 +38,10 @@ _HOME = {
     "Pathways": "methods.depict",
     "Strided": "networks",
     "IDEC": "methods.dec",
+    "JULE": "methods.jule",
+    "Merging": "methods.jule",
+    "Triplet": "methods.jule",
+    "Pooled": "networks",
     "Budget": "engine",
     "Callback": "engine",
     "ClusterResult": "result",
@@ -72,6 +77,7 @@ __all__ = [
     "DEPICT",
     "GMVAE",
     "IDEC",
+    "JULE",
     "MLP",
     "Balance",
     "Budget",
@@ -88,7 +94,9 @@ __all__ = [
     "Gumbel",
     "Handover",
     "Marginal",
+    "Merging",
     "Pathways",
+    "Pooled",
     "Refresh",
     "Schedule",
     "Stacked",
@@ -96,6 +104,7 @@ __all__ = [
     "Style",
     "TableEncoder",
     "Trainer",
+    "Triplet",
     "TwoStage",
     "VaDE",
     "accuracy",

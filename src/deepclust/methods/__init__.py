@@ -58,6 +58,7 @@ _ENTRIES = (
     Entry("dec", "dec", "DEC", "deep embedded clustering: codes drawn to centres by sharpened targets"),
     Entry("idec", "dec", "IDEC", "DEC that keeps its decoder"),
     Entry("depict", "depict", "DEPICT", "soft-max on a convolutional auto-encoder, balanced targets, a noisy pathway"),
+    Entry("jule", "jule", "JULE", "agglomeration and representation in turns, from many clusters down to k"),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),

@@ -4,6 +4,7 @@ from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, Custom,
 from deepclust.networks.conv import Conv
 from deepclust.networks.double_conv import DoubleConv
 from deepclust.networks.mlp import MLP
+from deepclust.networks.pooled import Pooled
 from deepclust.networks.scaler import Scaler, Scaling
 from deepclust.networks.strided import Strided
 from deepclust.networks.variational import Variational
@@ -15,6 +16,7 @@ __all__ = [
     "Conv",
     "Custom",
     "DoubleConv",
+    "Pooled",
     "Scaler",
     "Scaling",
     "Strided",

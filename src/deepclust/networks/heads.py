@@ -231,5 +231,5 @@ class ExemplarHead(AbstractHead):
         return 0.5 * (votes + nearest)
 
     def score(self, z: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        """Return minus the squared distance to the nearest exemplar."""
-        return -self._distances(z).amin(1).square()
+        """Return minus the mean squared distance to the near exemplars: a row is not alone in being near itself."""
+        return -self._distances(z).topk(self.neighbors, largest=False).values.square().mean(1)

@@ -1,0 +1,348 @@
+r"""JULE: agglomeration and representation take turns, from many clusters down to k.
+
+Algorithm
+---------
+1. Join every row to its nearest neighbour: many small clusters.
+2. Until k clusters are left: train the network so that rows of one cluster come nearer to each other than to rows of
+   others (weighted triplets); compute all features, their neighbour graph and the clusters' affinities; merge a share
+   of the clusters, each time the pair that belongs together most and stands out from its surroundings.
+3. ``mode="RC"``: forget the clusters and agglomerate the final features from the start, down to k; ``"SF"`` keeps
+   them.
+
+A row belongs to the cluster of its nearest training features.
+
+Symbols
+-------
+=================== ============================================= ====================
+symbol              meaning                                       name in code
+=================== ============================================= ====================
+:math:`W`           directed affinity of rows, K_s neighbours     ``graph``
+:math:`A(i, j)`     affinity of clusters                          ``linkage.affinity``
+:math:`K_c,\lambda` clusters looked at, weight of the contrast    ``around``, ``contrast``
+:math:`\eta`        share of clusters merged in a period          ``eta``
+:math:`\gamma, m`   weight of the near side, margin               ``gamma``, ``margin``
+=================== ============================================= ====================
+
+Deviations
+----------
+Batches are made of pairs: rows at random, each with one of its own cluster; random batches, as published, hold hardly a
+pair while clusters are many. The affinity of merged clusters is exact (the program's fast mode adds what is not
+additive), the contrast counts at every number of clusters (the program: above 100), and all neighbours are read (the
+program: half). Features for merging are computed with frozen statistics of the batch normalisation. Gradients are those
+of the loss; the program's lose two of three terms. The publications have no rule for new rows.
+
+References
+----------
+Yang, Parikh, Batra (2016), "Joint unsupervised learning of deep representations and image clusters", CVPR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepclust.base import AbstractDeepClusterer
+from deepclust.data.batch import Batch
+from deepclust.data.rows import Channels, Spec
+from deepclust.engine import Budget, Phase, Schedule, Session, Trainer
+from deepclust.graph import global_affinity
+from deepclust.model import AbstractClusterModel
+from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
+from deepclust.networks.autoencoder import Autoencoder
+from deepclust.networks.heads import ExemplarHead
+from deepclust.objectives.triplets import pair_triplets, triplet_loss
+from deepclust.params import (
+    AbstractParameters,
+    Auto,
+    ClusterCount,
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    RandomState,
+    Share,
+)
+from deepclust.partition.linkage import LocalLinkage, MergeTree, split_largest
+
+_EXEMPLARS = 20_000
+
+
+@dataclass(frozen=True, repr=False)
+class Merging(AbstractParameters):
+    """How clusters are merged.
+
+    Parameters
+    ----------
+    eta
+        Share of the clusters that a period merges: 0.9 for objects and digits, 0.2 for faces, as published.
+    neighbors
+        Neighbours a row in the graph.
+    around, contrast
+        Nearest clusters that a pair must stand out from, and the weight of that.
+    """
+
+    eta: Share = 0.9
+    neighbors: Count = 20
+    around: Count = 5
+    contrast: NonNegativeFloat = 1.0
+
+
+@dataclass(frozen=True, repr=False)
+class Triplet(AbstractParameters):
+    """What the network learns from the clusters.
+
+    Parameters
+    ----------
+    gamma, margin
+        Weight of the distance within a cluster, and by how much the one to other clusters must exceed it.
+    negatives
+        Rows of other clusters for every pair.
+    """
+
+    gamma: PositiveFloat = 1.0
+    margin: PositiveFloat = 0.2
+    negatives: Count = 20
+
+
+class JULE(AbstractDeepClusterer):
+    """Joint unsupervised learning of representations and clusters.
+
+    Parameters
+    ----------
+    n_clusters
+        Number of clusters.
+    network
+        ``"auto"`` (`Pooled` for images, fully connected for flat rows), a builder, or your own ``(encoder, decoder)``
+        modules, of which the encoder is used.
+    mode
+        ``"RC"`` agglomerates the final features anew, ``"SF"`` keeps the clusters that the periods led to.
+    merging
+        How clusters are merged.
+    triplet
+        What the network learns from them.
+    schedule
+        Of the network in every period.
+    trainer
+        Where and how training runs.
+    n_init
+        Number of whole runs, of which the one with the nearest exemplars is kept.
+    channels
+        Channel axis of four-dimensional images, where both ends could be one.
+    random_state
+        None, an int, or a NumPy generator.
+
+    Attributes
+    ----------
+    tree_ : MergeTree
+        How the clusters came about: of the last agglomeration (``"RC"``), or over all periods (``"SF"``). Not saved.
+    """
+
+    presets: ClassVar = {"paper": lambda data: _paper(data)}
+
+    def __init__(
+        self,
+        n_clusters: ClusterCount = 10,
+        *,
+        network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
+        mode: Literal["RC", "SF"] = "RC",
+        merging: Merging = Merging(),
+        triplet: Triplet = Triplet(),
+        schedule: Schedule = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=6_000), batch_size=100),
+        trainer: Trainer = Trainer(),
+        n_init: Count = 1,
+        channels: Channels | None = None,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.network = network
+        self.mode = mode
+        self.merging = merging
+        self.triplet = triplet
+        self.schedule = schedule
+        self.trainer = trainer
+        self.n_init = n_init
+        self.channels = channels
+        self.random_state = random_state
+
+    def _scaling(self, spec: Spec) -> Scaling:
+        return "unit" if spec.is_image else "standard"
+
+    def _build(self, spec: Spec) -> JULEModel:
+        default: AbstractNetwork = Pooled() if spec.is_image else MLP(latent=32)
+        network = build_network(self.network, default, spec)
+        return JULEModel(network, self.n_clusters, min(spec.n, _EXEMPLARS))
+
+    def _recipe(self, model: JULEModel, session: Session) -> None:
+        # 1. Join every row to its nearest neighbour, among the rows as they are.
+        raw = session.map(lambda x: F.normalize(x.flatten(1), dim=1), model)
+        state = session.once("first", lambda: self._first(raw))
+        session.start_labels = state["start"]
+        # 2. Take turns.
+        period = 0
+        while period == 0 or int(state["labels"].max()) + 1 > self.n_clusters:
+            self._train(model, session, state["labels"], period)
+            features = session.map(model.embed, model)
+            before = state
+            state = session.once(f"merge-{period}", lambda f=features, s=before: self._merge(f, s))  # type: ignore[misc]
+            period += 1
+        # 3. Agglomerate the final features from the start.
+        features = session.map(model.embed, model)
+        if self.mode == "RC":
+            state = session.once("anew", lambda: self._anew(features))
+        chosen = session.once("exemplars", lambda: {"rows": _sample(len(features), session.seed)})["rows"]
+        labels = state["labels"]
+        if int(labels.max()) + 1 < self.n_clusters:
+            labels = torch.from_numpy(split_largest(features.numpy(), labels.numpy(), self.n_clusters))
+        model.head.place(features[chosen], labels[chosen])
+        children = state["children"].numpy()
+        self.tree_ = MergeTree(state["first"].numpy(), children, state["affinities"].numpy())
+
+    def _train(self, model: JULEModel, session: Session, labels: Int64[Tensor, " n"], period: int) -> None:
+        def loss(model: JULEModel, batch: Batch) -> Mapping[str, Tensor]:
+            own = labels[batch.index.cpu()].to(batch.index.device)
+            triplets = pair_triplets(own, self.triplet.negatives)
+            z = model.embed(batch.x)
+            return {"triplet": triplet_loss(z, triplets, gamma=self.triplet.gamma, margin=self.triplet.margin)}
+
+        session.train(
+            Phase(
+                name=f"period-{period}",
+                model=model,
+                objective=loss,
+                schedule=self.schedule,
+                trains=[model.encoder],
+                sampler=Pairs(labels),
+            )
+        )
+
+    def _linkage(self, features: Float[Tensor, "n d"], first: Int64[Tensor, " n"] | None) -> LocalLinkage:
+        points = features.numpy()
+        rule = self.merging
+        graph = global_affinity(points, rule.neighbors)
+        start = None if first is None else first.numpy()
+        return LocalLinkage(graph, points, first=start, around=rule.around, contrast=rule.contrast)
+
+    def _first(self, raw: Float[Tensor, "n d"]) -> dict[str, Tensor]:
+        """Return the first clusters, and what agglomeration of the rows as they are makes of them."""
+        linkage = self._linkage(raw, None)
+        state = _state(linkage)
+        return {**state, "start": self._down_to_k(linkage)}
+
+    def _down_to_k(self, linkage: LocalLinkage) -> Int64[Tensor, " n"]:
+        while len(linkage.members) > self.n_clusters:
+            linkage.merge_best()
+        labels = linkage.labels()
+        if len(linkage.members) < self.n_clusters:
+            labels = split_largest(linkage.points, labels, self.n_clusters)
+        return torch.from_numpy(labels)
+
+    def _merge(self, features: Float[Tensor, "n d"], before: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Merge a share of the clusters; the tree goes on where the last period left it."""
+        linkage = self._linkage(features, before["labels"])
+        have = len(linkage.members)
+        left = max(self.n_clusters, have - math.ceil(self.merging.eta * have))
+        while len(linkage.members) > left:
+            linkage.merge_best()
+        return _state(linkage, before)
+
+    def _anew(self, features: Float[Tensor, "n d"]) -> dict[str, Tensor]:
+        linkage = self._linkage(features, None)
+        labels = self._down_to_k(linkage)
+        return {**_state(linkage), "labels": labels}
+
+
+class JULEModel(AbstractClusterModel):
+    """An encoder with features of unit length, and exemplars among them."""
+
+    def __init__(self, network: Autoencoder, k: int, exemplars: int) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict({"trunk": network.encoder, "head": network.head})
+        self.head = ExemplarHead(k, network.latent, exemplars)
+
+    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
+        """Return features of unit length."""
+        features: Tensor = self.encoder["head"](self.encoder["trunk"](x))
+        return F.normalize(features.float(), dim=1)
+
+    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the vote of near exemplars."""
+        return self.head.assign(self.embed(x))
+
+    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+        """Return minus the mean squared distance to the near exemplars."""
+        return self.head.score(self.embed(x))
+
+
+class Pairs:
+    """A sampler: rows at random, each with a random other row of its own cluster, where there is one."""
+
+    def __init__(self, labels: Int64[Tensor, " n"]) -> None:
+        self.order = torch.argsort(labels, stable=True)
+        sizes = torch.bincount(labels)
+        self.first = torch.cumsum(sizes, 0) - sizes
+        self.sizes, self.labels = sizes, labels
+        self.place = torch.empty_like(self.order)
+        self.place[self.order] = torch.arange(len(labels))
+
+    def __call__(self, n: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the row numbers of each step, every row once."""
+        half = max(1, batch_size // 2)
+        for _ in range(steps):
+            rows = torch.randperm(n, generator=generator)[:half]
+            own = self.labels[rows]
+            step = 1 + (torch.rand(len(rows), generator=generator) * (self.sizes[own] - 1)).long()
+            mates = self.order[self.first[own] + (self.place[rows] - self.first[own] + step) % self.sizes[own]]
+            yield torch.unique(torch.cat([rows, mates]))
+
+
+def _state(linkage: LocalLinkage, before: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return the clusters, numbered 0..m-1, and the merges so far as a tree over the first clusters.
+
+    ``names`` holds the number that each present cluster has in that tree.
+    """
+    names = sorted(linkage.members)
+    labels = np.searchsorted(names, linkage.home)
+    tree = linkage.tree()
+    if before is None:
+        first, children, affinities, offset = tree.first, tree.children, tree.affinities, None
+        present = np.array(names)
+    else:
+        first, old = before["first"].numpy(), before["names"].numpy()
+        m, done = len(old), len(before["children"])
+        offset = int(first.max()) + 1 + done
+        renamed = np.concatenate([old, offset + np.arange(len(tree.children))])
+        children = np.concatenate([before["children"].numpy(), renamed[tree.children].reshape(-1, 2)])
+        affinities = np.concatenate([before["affinities"].numpy(), tree.affinities])
+        present = renamed[np.array(names)]
+        assert m == int(tree.first.max()) + 1
+    parts = {
+        "labels": labels.astype(np.int64),
+        "first": first.astype(np.int64),
+        "children": children.astype(np.int64).reshape(-1, 2),
+        "affinities": affinities.astype(np.float64),
+        "names": present.astype(np.int64),
+    }
+    return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+
+
+def _sample(n: int, seed: int) -> Int64[Tensor, " m"]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=generator)[:_EXEMPLARS].sort().values
+
+
+def _paper(data: str | None) -> dict[str, Any]:
+    """Settings of the published program."""
+    faces = data in ("cmu-pie", "umist", "frgc", "ytf")
+    return {
+        "network": Pooled(),
+        "merging": Merging(eta=0.2 if faces else 0.9),
+        "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", weight_decay=5e-5, batch_size=100),
+        "trainer": Trainer(precision="fp32"),
+    }
