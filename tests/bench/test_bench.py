@@ -141,7 +141,10 @@ def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path
     process = bench("run", spec, "--records", tmp_path / "two", "--work", tmp_path / "w3", "--workers", 2)
     assert process.wait() == 0
     process.communicate()
-    assert stripped(tmp_path / "two") == records
+    two = stripped(tmp_path / "two")
+    for record in (*two.values(), *records.values()):
+        record["device"].pop("threads")  # two workers have half as many each
+    assert two == records
 
 
 def test_methods_with_one_start_share_its_network(tmp_path):

@@ -213,11 +213,12 @@ class Session:
         optimizer = schedule.make_optimizer(groups)
         with _frozen_but(phase.model, groups):
             module, wrapped = self._fabric.setup(_Step(phase), optimizer)
-            first, done, totals = self._resume(phase, name, optimizer)
+            first, done, totals, is_resumed = self._resume(phase, name, optimizer)
             at = Progress(first, epochs, first * per_epoch + done, epochs * per_epoch)
             self._notify("on_phase_start", phase, at)
             for epoch in range(first, epochs):
-                if done == 0 and phase.before_epoch is not None and phase.before_epoch():
+                is_begun = is_resumed and epoch == first  # checkpoints are written after an epoch's refresh
+                if not is_begun and phase.before_epoch is not None and phase.before_epoch():
                     break
                 began = time.monotonic()
                 for step, index in enumerate(self._batches(phase, name, batch_size, epoch, per_epoch)):
@@ -343,14 +344,14 @@ class Session:
             self.journal.write_progress(place, state)
         self._check_stop()
 
-    def _resume(self, phase: Phase, name: str, optimizer: torch.optim.Optimizer) -> tuple[int, int, Any]:
-        """Return the epoch, the step in it and the running sums to go on from."""
+    def _resume(self, phase: Phase, name: str, optimizer: torch.optim.Optimizer) -> tuple[int, int, Any, bool]:
+        """Return the epoch, the step in it and the running sums to go on from, and whether a checkpoint gave them."""
         moment = self.journal.take_progress(name)
         if moment is None:
-            return 0, 0, None
+            return 0, 0, None, False
         self._restore(moment["state"], phase.model)
         optimizer.load_state_dict(moment["state"]["optimizer"])
-        return moment["epoch"], moment["step"], moment["totals"]
+        return moment["epoch"], moment["step"], moment["totals"], True
 
 
 def _plain(value: Any) -> Any:
