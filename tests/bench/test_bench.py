@@ -27,7 +27,7 @@ KEYS = {
     "method", "variant", "params", "config_hash", "dataset", "protocol", "fit_rows", "eval_rows", "seed", "metrics",
     "start", "seconds", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
 }  # fmt: skip
-KILLS = int(os.environ.get("DEEPCLUST_KILLS", "5"))  # make torture: 20
+KILLS = int(os.environ.get("DEEPCLUST_KILLS", "3"))  # make torture: 20
 SPEC = """
 [[run]]
 name = "kmeans"

@@ -138,6 +138,7 @@ def full_disk(tensors, path, metadata):
 def test_trees_come_back_as_they_were(tmp_path):
     tree = {
         "tensor": torch.arange(6).reshape(2, 3),
+        "empty": torch.from_numpy(np.empty(0)),
         "array": np.array([1.5, 2.5]),
         "tuple": (1, None, "x"),
         3: [True, 0.1, {"empty": torch.empty(0)}],
@@ -145,6 +146,7 @@ def test_trees_come_back_as_they_were(tmp_path):
     write_tree(tmp_path / "t", tree)
     back = read_tree(tmp_path / "t")
     assert torch.equal(back["tensor"], tree["tensor"])
+    assert back["empty"].shape == (0,)
     assert (back["array"] == tree["array"]).all()
     assert back["tuple"] == tree["tuple"]
     assert back[3][:2] == [True, 0.1]

@@ -65,7 +65,9 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        flat = tensors[name].detach().cpu().contiguous().flatten()
+        if len(flat):  # an empty tensor may have no stride to be seen as bytes by
+            digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
