@@ -10,7 +10,7 @@ from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, accuracy
 from deepclust.data.rows import Spec
 from deepclust.methods.jule import Pairs
 from deepclust.objectives.triplets import Triplets, pair_triplets, triplet_loss
-from deepclust.partition.linkage import LocalLinkage
+from deepclust.partition.local_linkage import LocalLinkage
 
 EDGES = {
     (0, 1): 0.9, (1, 0): 0.8, (0, 2): 0.5, (2, 0): 0.4, (1, 2): 0.3, (2, 1): 0.2,

@@ -69,7 +69,8 @@ from deepclust.params import (
     RandomState,
     Share,
 )
-from deepclust.partition.linkage import LocalLinkage, MergeTree, split_largest
+from deepclust.partition.linkage import MergeTree, split_largest
+from deepclust.partition.local_linkage import LocalLinkage
 
 _EXEMPLARS = 20_000
 

@@ -1,0 +1,72 @@
+"""Graph degree linkage that looks at a pair's surroundings."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import scipy.sparse
+
+from deepclust.partition.linkage import DegreeLinkage, Indices, Points
+
+
+class LocalLinkage(DegreeLinkage):
+    r"""Graph degree linkage that prefers pairs which stand out from their surroundings.
+
+    The cluster with the largest score is merged with its nearest one:
+
+    .. math:: \mathrm{score}(i) = A(i, N^1) + \tfrac{\lambda}{K_c - 1} \sum_{k=2}^{K_c} A(i, N^1) - A(i, N^k)
+
+    Parameters
+    ----------
+    graph, points, first
+        As for any linkage.
+    around
+        :math:`K_c`, nearest clusters that are looked at.
+    contrast
+        :math:`\lambda`; 0 is plain graph degree linkage.
+
+    References
+    ----------
+    Yang, Parikh, Batra (2016), "Joint unsupervised learning of deep representations and image clusters", eq. 6.
+    """
+
+    def __init__(
+        self,
+        graph: scipy.sparse.csr_array,
+        points: Points,
+        *,
+        first: Indices | None = None,
+        around: int = 5,
+        contrast: float = 1.0,
+    ) -> None:
+        self.around, self.contrast = around, contrast
+        super().__init__(graph, points, first=first)
+
+    def score(self, c: int) -> tuple[float, int]:
+        """Return a cluster's score and the cluster that it would be merged with."""
+        ranked = sorted(((self.affinity(c, other), -other) for other in self.near[c]), reverse=True)
+        best, partner = ranked[0]
+        others = [affinity for affinity, _ in ranked[1 : self.around]]
+        missing = max(0, min(self.around, len(self.members)) - 1 - len(others))  # unlinked clusters have affinity zero
+        gain = sum(best - affinity for affinity in others) + missing * best
+        return best + self.contrast * gain / max(1, self.around - 1), -partner
+
+    def _push(self, c: int, above: int = -1) -> None:
+        for changed in (c,) if above >= 0 else (c, *self.near[c]):
+            if self.near[changed]:
+                score, partner = self.score(changed)
+                heapq.heappush(self.heap, (-score, changed, partner))
+
+    def merge_best(self) -> None:
+        """Merge the cluster with the largest score; where nothing is linked any more, the two nearest means."""
+        while self.heap:
+            cost, c, partner = heapq.heappop(self.heap)
+            if c not in self.members or not self.near[c]:
+                continue
+            score, current = self.score(c)
+            if current == partner and np.isclose(-cost, score, rtol=1e-12, atol=0.0):
+                return self._merge(min(c, partner), max(c, partner), self.affinity(c, partner))
+            if -score > cost:  # it has become less urgent since; a rise has put an entry of its own on the heap
+                heapq.heappush(self.heap, (-score, c, current))
+        return self._merge(*self._nearest_means(), 0.0)
