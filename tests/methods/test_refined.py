@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deepclust import DEC, DEPICT, IDEC, MLP, Pathways, Refresh, Schedule, Stacked, Strided, Trainer, accuracy
+from deepclust.data.rows import Spec
 from deepclust.methods.dec import EmbeddedModel
 from deepclust.objectives.student import sharpened
 from deepclust.targets import Targets
@@ -19,7 +20,7 @@ COMMON = {
 
 
 @pytest.mark.parametrize("method", [DEC, IDEC])
-@pytest.mark.parametrize("start", ["linkage", "kmeans"])
+@pytest.mark.parametrize("start", ["linkage", "path", "kmeans"])
 def test_groups_are_found_and_the_end_is_noted(method, start, blobs):
     X, y = blobs
     model = method(3, start=start, refresh=Refresh(steps=5), **COMMON).fit(X)
@@ -95,6 +96,18 @@ def test_paper_presets_are_the_papers():
     assert depict.network == Strided(latent=68, init="glorot")
     assert depict.pathways == Pathways(hidden=0.1, detach=False)
     assert DEPICT.preset("paper").balance.kind == "paper"
+    assert [DEPICT.preset("code", data=d).start for d in ("mnist-test", "usps", "mnist")] == ["path", "path", "kmeans"]
+
+
+def test_idecs_paper_loss_is_the_mean_squared_error_of_values_between_zero_and_one():
+    spec = Spec((784,), 100, 0.0, 255.0)
+    idec = IDEC.preset("paper", data="mnist")
+    model = idec._build(spec)
+    assert idec._scaling(spec) == "unit"
+    x, out = torch.rand(3, 784), torch.rand(3, 784, requires_grad=True)
+    (ours,) = torch.autograd.grad(model.likelihood.nll(out, x).mean(), out)
+    (published,) = torch.autograd.grad((out - x).square().mean(), out)
+    torch.testing.assert_close(ours, published)
 
 
 @pytest.mark.parametrize("kind", ["paper", "code", "exact"])

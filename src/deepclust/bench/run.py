@@ -211,5 +211,7 @@ def _code_state() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "src", "benchmarks/quality/*.toml", "pyproject.toml")
+    changed = git(
+        "status", "--porcelain", "--", "src", "benchmarks/quality/*.toml", "benchmarks/peers", "pyproject.toml"
+    )
     return {"git": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

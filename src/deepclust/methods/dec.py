@@ -29,7 +29,8 @@ round, so they themselves are the targets of the first fifth of the phase, until
 convolutional network (DCEC is `IDEC` with `Conv`); rows are shuffled; the optimiser is Adam with a falling rate, since
 the published rates belong to one scale of the data and one normalisation of the loss. Reconstruction is the likelihood
 of VaDE, summed over values. Presets ``"paper"`` have the published settings, with the loss summed over values, mean
-over rows, as the original program has it.
+over rows, as the original program has it (IDEC: mean over values); values are scaled to [0, 1], where DEC's program has
+MNIST in [0, 5.1]. DEC's initial weights are Glorot's, not its own.
 
 References
 ----------
@@ -295,7 +296,8 @@ class IDEC(_Embedded):
         }
 
 
-_HALF_SQUARES = Gaussian(variance=1.0, learn=False)  # half the squared error, summed over values
+_HALF_SQUARES = Gaussian(learn=False, unit=True)  # half the squared error, summed over values in [0, 1]
+_VALUES = {"usps": 256, "reuters-10k": 2_000}  # in a row; 784 elsewhere
 
 
 def _dec_paper(data: str | None) -> dict[str, Any]:
@@ -324,8 +326,11 @@ def _idec_paper(data: str | None) -> dict[str, Any]:
         if adam
         else Schedule(epochs=-(-20_000 // refresh), lr=0.1, optimizer="sgd", momentum=0.99)
     )
+    # A variance of half the number of values makes the likelihood their mean squared error, beside which 0.1 counts.
+    values = _VALUES.get(data or "mnist", 784)
     return {
         **_dec_paper(data),
+        "likelihood": Gaussian(variance=values / 2, learn=False, unit=True),
         "refresh": Refresh(steps=refresh),
         "weight": 0.1,
         "schedule": fine(batch_size=256),

@@ -325,7 +325,7 @@ def _paper(kind: Kind, hidden: float, data: str | None) -> dict[str, Any]:
         "network": Strided(latent=68 if data == "cmu-pie" else 10, init="glorot"),
         "pathways": Pathways(hidden=hidden, detach=kind == "paper"),
         "balance": Balance(kind=kind),
-        "start": "kmeans",
+        "start": "path" if data in ("mnist-test", "usps") else "kmeans",
         "refresh": Refresh(tolerance=0.0, target_tolerance=1e-7),
         "pretrain": Schedule(epochs=1000, lr=1e-4, batch_size=100),
         "settle": Schedule(epochs=30, lr=1e-4, batch_size=100),

@@ -36,6 +36,8 @@ class Gaussian(AbstractParameters):
         of every feature of every row (Jiang et al. 2017, eq. 2); ``variance`` and ``learn`` then do not count.
     bounded
         Scale all values to [0, 1] by their common range, and squash the decoder's output into it.
+    unit
+        Scale so, and leave the output linear.
     """
 
     variance: PositiveFloat = 1.0
@@ -43,6 +45,7 @@ class Gaussian(AbstractParameters):
     floor: PositiveFloat = 1e-3
     scope: Literal["feature", "row"] = "feature"
     bounded: bool = False
+    unit: bool = False
 
 
 Likelihood = Literal["auto", "bernoulli"] | Gaussian
@@ -140,7 +143,8 @@ def resolve_likelihood(likelihood: Likelihood, spec: Spec, owner: str) -> Litera
 
 def likelihood_scaling(likelihood: Literal["bernoulli"] | Gaussian) -> Scaling:
     """Return the scaling that a likelihood needs."""
-    return "standard" if isinstance(likelihood, Gaussian) and not likelihood.bounded else "unit"
+    standard = isinstance(likelihood, Gaussian) and not (likelihood.bounded or likelihood.unit)
+    return "standard" if standard else "unit"
 
 
 def make_likelihood(likelihood: Literal["bernoulli"] | Gaussian, spec: Spec) -> AbstractLikelihood:

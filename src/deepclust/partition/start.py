@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from deepclust.graph import global_affinity
 from deepclust.partition.kmeans import kmeans
-from deepclust.partition.linkage import graph_degree_linkage
+from deepclust.partition.linkage import PathIntegralLinkage, agglomerate, graph_degree_linkage
 from deepclust.partition.manifold import manifold_labels
 from deepclust.partition.mixture import gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
 
-Start = Literal["linkage", "manifold", "mixture", "kmeans", "spectral"]
+Start = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
 
 
 def start_labels(codes: Float[Tensor, "n d"], k: int, start: Start, *, seed: int) -> Int64[Tensor, " n"]:
@@ -26,8 +28,9 @@ def start_labels(codes: Float[Tensor, "n d"], k: int, start: Start, *, seed: int
     k
         Number of clusters.
     start
-        ``"linkage"``: agglomeration of the neighbour graph; ``"manifold"``: a mixture over the UMAP layout (needs the
-        extra ``manifold``); ``"mixture"``: a diagonal mixture, best of ten by likelihood; ``"kmeans"``;
+        ``"linkage"``: agglomeration of the neighbour graph by degree; ``"path"``: by path integrals, as published, with
+        20 neighbours; ``"manifold"``: a mixture over the UMAP layout (needs the extra ``manifold``);
+        ``"mixture"``: a diagonal mixture, best of ten by likelihood; ``"kmeans"``;
         ``"spectral"``: a cut of the neighbour graph.
     seed
         Of whatever is random.
@@ -39,6 +42,9 @@ def start_labels(codes: Float[Tensor, "n d"], k: int, start: Start, *, seed: int
     """
     if start == "linkage":
         return graph_degree_linkage(codes, k)
+    if start == "path":
+        points = codes.double().numpy()
+        return torch.from_numpy(agglomerate(PathIntegralLinkage(global_affinity(points, 20), points), k))
     if start == "manifold":
         return manifold_labels(codes, k, seed=seed)
     if start == "mixture":
