@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepclust.data.sets import load_dataset
     from deepclust.data.tables import TableEncoder
-    from deepclust.engine import Budget, Callback, Cosine, Decay, Schedule, Trainer
+    from deepclust.engine import Budget, Callback, Cosine, Decay, Inverse, Schedule, Trainer
     from deepclust.guidance import Guide
     from deepclust.methods import load
     from deepclust.methods.cluster_vae import ClusterVAE
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deepclust.methods.two_stage import TwoStage
     from deepclust.methods.vade import Handover, VaDE
     from deepclust.metrics import accuracy, purity
-    from deepclust.networks import MLP, Conv, DoubleConv, Pooled, Strided
+    from deepclust.networks import MLP, Conv, DoubleConv, Halving, Narrow, Normed, Pooled, Strided
     from deepclust.networks.likelihood import Gaussian
     from deepclust.pretraining import Stacked
     from deepclust.result import ClusterResult
@@ -41,6 +41,9 @@ _HOME = {
     "JULE": "methods.jule",
     "Merging": "methods.jule",
     "Triplet": "methods.jule",
+    "Halving": "networks",
+    "Narrow": "networks",
+    "Normed": "networks",
     "Pooled": "networks",
     "Budget": "engine",
     "Callback": "engine",
@@ -48,6 +51,7 @@ _HOME = {
     "ClusterVAE": "methods.cluster_vae",
     "Conv": "networks",
     "Cosine": "engine",
+    "Inverse": "engine",
     "Decay": "engine",
     "DoubleConv": "networks",
     "GMVAE": "methods.gmvae",
@@ -92,9 +96,13 @@ __all__ = [
     "GraphAgglomeration",
     "Guide",
     "Gumbel",
+    "Halving",
     "Handover",
+    "Inverse",
     "Marginal",
     "Merging",
+    "Narrow",
+    "Normed",
     "Pathways",
     "Pooled",
     "Refresh",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,12 +12,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepclust.data.batch import Batch
-from deepclust.engine import Cosine, Schedule
+from deepclust.engine import Cosine, Schedule, Session
+from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
-from deepclust.partition import Start
-from deepclust.pretraining import Stacked
+from deepclust.partition import Start, start_labels
+from deepclust.pretraining import Stacked, pretrain
 
 _PRETRAIN = Schedule(decay=Cosine())
+
+
+class Placeable(Protocol):
+    """A model whose components a partition of codes can place."""
+
+    likelihood: AbstractLikelihood
+
+    def start_at(self, codes: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], noise: float) -> None:
+        """Place the components, with posteriors of this relative spread."""
+
+
+def find_start(session: Session, codes: Float[Tensor, "n d"], k: int, start: Start) -> Int64[Tensor, " n"]:
+    """Partition codes once a run; the session remembers it as what clustering started from."""
+    found = session.once("start", lambda: {"labels": start_labels(codes, k, start, seed=session.seed)})
+    labels: Int64[Tensor, " n"] = found["labels"]
+    session.start_labels = labels
+    return labels
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +64,16 @@ class Guide(AbstractParameters):
     pull: NonNegativeFloat = 10.0
     warmup: Share = 0.1
     noise: NonNegativeFloat = 0.1
+
+    def find(
+        self, session: Session, model: Placeable, autoencoder: Any, encode: Callable[[Tensor], Tensor], k: int
+    ) -> Int64[Tensor, " n"]:
+        """Pretrain the auto-encoder, partition its codes, place the model's components by that."""
+        pretrain(session, model, autoencoder, model.likelihood, self.pretrain, until=0.5)  # type: ignore[arg-type]
+        codes = session.map(encode, model)  # type: ignore[arg-type]
+        labels = find_start(session, codes, k, self.start)
+        model.start_at(codes, labels, self.noise)
+        return labels
 
     def weight(self, batch: Batch) -> float:
         """Return the weight of the divergences at this moment."""

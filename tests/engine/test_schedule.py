@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepclust import Budget, Cosine, Decay, Schedule, VaDE
+from deepclust import JULE, Budget, Cosine, Decay, Schedule, VaDE
 from deepclust.engine.phase import permutation
 from deepclust.engine.seeds import derive_seed
 from deepclust.errors import InvalidParameterError
@@ -27,7 +27,13 @@ def test_cosine_falls_from_the_rate_to_its_floor_and_warmup_rises():
     plain = Schedule(lr=1.0, decay=Cosine(floor=0.1))
     assert plain.rate(0, 0, 100) == pytest.approx(1.0)
     assert plain.rate(0, 100, 100) == pytest.approx(0.1)
-    assert Decay(factor=0.5, every=1).rate(1.0, 3, 0.0) == 0.125
+    assert Decay(factor=0.5, every=1).rate(1.0, 3, 0, 1) == 0.125
+
+
+def test_paper_schedule_of_jule_falls_as_a_power_of_the_steps():
+    schedule = JULE.preset("paper", data="mnist").schedule
+    assert schedule.rate(0, 0, 100) == pytest.approx(0.01)
+    assert schedule.rate(7, 10_000, 20_000) == pytest.approx(0.01 * 2**-0.75)
 
 
 @pytest.mark.parametrize(("per_epoch", "epochs"), [(1, 4000), (8, 500), (40, 100), (1000, 40), (10_000, 4), (10**6, 1)])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deepclust import DEC, DEPICT, IDEC, MLP, Pathways, Refresh, Schedule, Stacked, Strided, Trainer, accuracy
+from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Spec
 from deepclust.methods.dec import EmbeddedModel
 from deepclust.objectives.student import sharpened
@@ -128,3 +129,31 @@ def test_depict_of_images_takes_the_published_network_with_a_code_as_wide_as_the
     assert model.transform(X).shape == (60, 4)
     assert np.abs(model.transform(X)).max() <= 1
     assert model.reconstruct(X).shape == X.shape
+
+
+def test_article_variant_trains_from_scratch_on_targets_of_each_batch(digits):
+    model = DEPICT.preset("article", random_state=0, network__filters=4, schedule=Schedule(epochs=3, batch_size=100))
+    model.fit(digits[0][:300])
+    assert {line["phase"] for line in model.result_.history} == {"cluster"}
+    assert model.result_.start_labels is None
+    decoded = model.reconstruct(digits[0][:5])
+    assert decoded.shape == (5, 8, 8)
+
+
+def test_faults_of_the_article_are_behind_a_flag():
+    x = torch.rand(12, 1, 8, 8)
+    losses = {}
+    for as_written in (False, True):
+        method = DEPICT.preset("article", network__filters=2, balance__as_written=as_written)
+        torch.manual_seed(0)
+        model = method._build(Spec((1, 8, 8), 12, 0.0, 1.0))
+        batch = Batch(x, torch.arange(12), Progress(0, 1, 0, 1))
+        loss = method._batch_loss(model, batch, torch.full((10,), 0.1))["cross_entropy"]
+        p = model.log_assign(model.embed(x)).exp()
+        axis = 0 if as_written else 1
+        weight = p / p.sum(0).sqrt() if as_written else p / (p.sum(0) / 0.1).sqrt()
+        q = weight / weight.sum(axis, keepdim=True)
+        expected = -(q * p.log()).sum(1).mean() / (10 if as_written else 1)
+        assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+        losses[as_written] = float(loss.detach())
+    assert losses[True] < 0.2 * losses[False]

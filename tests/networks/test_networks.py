@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from deepclust import MLP, Conv, VaDE
+from deepclust import MLP, Conv, Halving, Narrow, Normed, VaDE
 from deepclust.data.rows import Spec, as_rows
 from deepclust.errors import InvalidDataError, InvalidParameterError
 from deepclust.networks import Custom, Scaler, Variational
@@ -110,3 +110,66 @@ def test_bytes_of_images_are_scaled_by_the_full_byte_range():
     X = np.random.default_rng(0).integers(3, 250, (20, 4, 4), dtype=np.uint8)
     z = Scaler.fit(as_rows(X), "unit")(torch.from_numpy(X))
     assert_close(z, torch.from_numpy(X).float() / 255)
+
+
+def test_normalised_network_has_one_place_after_the_published_kernels():
+    network = Normed().build(Spec((1, 28, 28), 10))
+    convolutions = [m for m in network.encoder if isinstance(m, torch.nn.Conv2d)]
+    assert [m.kernel_size for m in convolutions] == [(6, 6), (6, 6), (4, 4), (9, 9)]
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.encoder) == 4
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(14, 33), st.integers(14, 33), st.sampled_from([1, 3]))
+def test_normalised_network_restores_every_size(height, width, channels):
+    network = Normed(filters=(2, 3, 4), dense=5, latent=3).build(Spec((channels, height, width), 10))
+    x = torch.randn(2, channels, height, width)
+    z = network.embed(x)
+    assert z.shape == (2, 3)
+    assert network.decode(z).shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(64,), (1, 13, 28)])
+def test_normalised_network_refuses_flat_rows_and_small_images(shape):
+    with pytest.raises(InvalidDataError, match="sides of 14"):
+        Normed().build(Spec(shape, 10))
+
+
+def test_only_the_encoder_of_a_normalised_mlp_is_normalised():
+    network = MLP(hidden=(6, 5), latent=2, norm=True).build(Spec((4,), 10))
+    assert sum(isinstance(m, torch.nn.BatchNorm1d) for m in network.encoder) == 2
+    assert not any(isinstance(m, torch.nn.BatchNorm1d) for m in network.decoder)
+    assert len(network.stages) == 3
+
+
+@pytest.mark.parametrize(("side", "parameters", "inner"), [(28, 275_979, 1152), (16, 262_539, 512)])
+def test_network_of_dcec_has_the_published_sizes(side, parameters, inner):
+    network = Halving().build(Spec((1, side, side), 10))
+    assert count(network) == parameters
+    assert network.width == inner
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 33), st.integers(2, 33), st.sampled_from([1, 3]), st.sampled_from([Halving, Narrow]))
+def test_networks_of_articles_restore_every_size(height, width, channels, builder):
+    network = builder(filters=(2, 3, 4)) if builder is Halving else builder(filters=2)
+    network = network.build(Spec((channels, height, width), 10))
+    x = torch.randn(2, channels, height, width)
+    assert network.decode(network.embed(x)).shape == x.shape
+    for encode, decode in network.stages:
+        assert decode(encode(x)).shape == x.shape
+        x = encode(x)
+
+
+def test_small_variant_has_a_code_of_half_the_side():
+    network = Narrow().build(Spec((1, 28, 28), 10))
+    assert network.latent == 196
+    assert len(network.stages) == 4
+    code = network.embed(torch.rand(5, 1, 28, 28))
+    assert 0 < code.min() < code.max() < 1
+
+
+@pytest.mark.parametrize("builder", [Halving, Narrow])
+def test_networks_of_articles_refuse_flat_rows(builder):
+    with pytest.raises(InvalidDataError, match="flat rows"):
+        builder().build(Spec((64,), 10))

@@ -2,8 +2,8 @@
 
 from deepclust.engine.callbacks import Callback
 from deepclust.engine.phase import Group, Phase
-from deepclust.engine.schedule import Budget, Cosine, Decay, Schedule
+from deepclust.engine.schedule import Budget, Cosine, Decay, Inverse, Schedule
 from deepclust.engine.session import Session
 from deepclust.engine.trainer import Trainer
 
-__all__ = ["Budget", "Callback", "Cosine", "Decay", "Group", "Phase", "Schedule", "Session", "Trainer"]
+__all__ = ["Budget", "Callback", "Cosine", "Decay", "Group", "Inverse", "Phase", "Schedule", "Session", "Trainer"]

@@ -53,7 +53,7 @@ class Decay(AbstractParameters):
     every: Count = 10
     floor: NonNegativeFloat = 0.0
 
-    def rate(self, lr: float, epoch: int, share: float) -> float:
+    def rate(self, lr: float, epoch: int, step: int, steps: int) -> float:
         """Return the rate in an epoch (counted from 0)."""
         return max(min(self.floor, lr), lr * self.factor ** (epoch // self.every))
 
@@ -64,9 +64,22 @@ class Cosine(AbstractParameters):
 
     floor: Share = 0.01
 
-    def rate(self, lr: float, epoch: int, share: float) -> float:
-        """Return the rate after this share of the phase's steps."""
+    def rate(self, lr: float, epoch: int, step: int, steps: int) -> float:
+        """Return the rate at a step of the phase."""
+        share = step / max(1, steps)
         return lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@dataclass(frozen=True, repr=False)
+class Inverse(AbstractParameters):
+    """Let the learning rate fall as a power of the steps made: ``lr (1 + gamma step) ** -power``."""
+
+    gamma: PositiveFloat = 1e-4
+    power: PositiveFloat = 0.75
+
+    def rate(self, lr: float, epoch: int, step: int, steps: int) -> float:
+        """Return the rate at a step of the phase (counted from 0)."""
+        return lr * (1 + self.gamma * step) ** -self.power
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +99,7 @@ class Schedule(AbstractParameters):
     steps
         Steps in an epoch; None makes an epoch one pass over the data.
     decay
-        How the rate falls: `Decay` in steps, `Cosine`, or None.
+        How the rate falls: `Decay` in stairs, `Cosine`, `Inverse`, or None.
     warmup
         Steps over which the rate rises linearly from 0 at the start of the phase.
     clip_norm
@@ -100,7 +113,7 @@ class Schedule(AbstractParameters):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     batch_size: Count | None = None
     steps: Count | None = None
-    decay: Decay | Cosine | None = None
+    decay: Decay | Cosine | Inverse | None = None
     warmup: NonNegativeInt = 0
     clip_norm: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.0
@@ -117,7 +130,7 @@ class Schedule(AbstractParameters):
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
         """Return the learning rate at a step, both counted from 0 over the phase."""
-        lr = self.lr if self.decay is None else self.decay.rate(self.lr, epoch, step / max(1, steps))
+        lr = self.lr if self.decay is None else self.decay.rate(self.lr, epoch, step, steps)
         return lr * min(1.0, (step + 1) / self.warmup) if self.warmup else lr
 
     def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -66,8 +66,7 @@ from deepclust.networks.precision import full_precision
 from deepclust.objectives.gaussian import kl_to_components, log_density, log_normal, reparameterise
 from deepclust.objectives.one_step import class_cost, sampled_code_cost
 from deepclust.params import Auto, ClusterCount, Count, NonNegativeFloat, RandomState
-from deepclust.partition import diagonal_moments, start_labels
-from deepclust.pretraining import pretrain
+from deepclust.partition import diagonal_moments
 
 _PIXELS = Gaussian(variance=0.4, learn=False, bounded=True)  # the published weight 2.5 on half the squared error
 
@@ -151,7 +150,9 @@ class ClusterVAE(AbstractDeepClusterer):
 
     def _recipe(self, model: ClusterVAEModel, session: Session) -> None:
         # 1. Find a partition to start from.
-        labels = None if self.guide is None else self._find_start(model, session, self.guide)
+        labels = None
+        if self.guide is not None:
+            labels = self.guide.find(session, model, model.network.autoencoder, model.embed, self.n_clusters)
         # 2. Train everything together.
         session.train(
             Phase(
@@ -162,17 +163,6 @@ class ClusterVAE(AbstractDeepClusterer):
                 trains=[model],
             )
         )
-
-    def _find_start(self, model: ClusterVAEModel, session: Session, guide: Guide) -> Int64[Tensor, " n"]:
-        pretrain(session, model, model.network.autoencoder, model.likelihood, guide.pretrain, until=0.5)
-        codes = session.map(model.embed, model)
-        found = session.once(
-            "start", lambda: {"labels": start_labels(codes, self.n_clusters, guide.start, seed=session.seed)}
-        )
-        labels: Int64[Tensor, " n"] = found["labels"]
-        session.start_labels = labels
-        model.start_at(codes, labels, guide.noise)
-        return labels
 
     def _loss(self, model: ClusterVAEModel, batch: Batch, labels: Int64[Tensor, " n"] | None) -> Mapping[str, Tensor]:
         """Return the three terms of eq. 4 or 5, and what leads the classifier."""

@@ -54,6 +54,7 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Cosine, Decay, Phase, Schedule, Session, Trainer
+from deepclust.guidance import find_start
 from deepclust.model import AbstractClusterModel, AbstractDecodingModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
 from deepclust.networks.autoencoder import Autoencoder
@@ -67,7 +68,7 @@ from deepclust.networks.likelihood import (
 )
 from deepclust.objectives.student import divergence_from_targets, log_student, sharpened
 from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
-from deepclust.partition import Start, diagonal_moments, start_labels
+from deepclust.partition import Start, diagonal_moments
 from deepclust.pretraining import Stacked, pretrain
 from deepclust.targets import Refresh, Targets
 
@@ -108,16 +109,13 @@ class _Embedded(AbstractDeepClusterer):
         pretrain(session, model, model.network, model.likelihood, self.pretrain, until=0.5)
         # 2. Place the centres.
         codes = session.map(model.embed, model)
-        found = session.once(
-            "start", lambda: {"labels": start_labels(codes, self.n_clusters, self.start, seed=session.seed)}
-        )
-        session.start_labels = found["labels"]
+        labels = find_start(session, codes, self.n_clusters, self.start)
         with torch.no_grad():
-            model.centers.copy_(diagonal_moments(codes, found["labels"], self.n_clusters).means)
+            model.centers.copy_(diagonal_moments(codes, labels, self.n_clusters).means)
         # 3. Refresh targets, approach them.
         steps = self.refresh.resolved(len(session.rows), self.schedule.batch_size or self.trainer.batch_size)
         schedule = self.schedule(steps=steps)
-        held = (F.one_hot(found["labels"], self.n_clusters).float(), round(self.hold * schedule.total_epochs(steps)))
+        held = (F.one_hot(labels, self.n_clusters).float(), round(self.hold * schedule.total_epochs(steps)))
         targets = session.keep("targets", Targets(session, model, sharpened, self.refresh, held))
         session.train(
             Phase(

@@ -31,6 +31,8 @@ shrink them. Assignments are recomputed for all rows each epoch; the program kee
 rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied; phases have
 budgets in place of its stopping on a held-out part. The default start is a linkage of the codes' graph; the program
 takes path-integral linkage for some data sets and k-means for others. Weights start by He's rule in place of Glorot's.
+Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets of each batch, corrected;
+``Balance(as_written=True)`` brings its faults back. The article gives neither rate nor epochs.
 
 References
 ----------
@@ -42,7 +44,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -54,8 +56,9 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
 from deepclust.errors import InvalidParameterError
+from deepclust.guidance import find_start
 from deepclust.model import AbstractDecodingModel
-from deepclust.networks import MLP, AbstractNetwork, Scaling, Strided, build_network
+from deepclust.networks import MLP, AbstractNetwork, Narrow, Scaling, Strided, build_network
 from deepclust.networks.autoencoder import Autoencoder, initialise
 from deepclust.networks.precision import full_precision
 from deepclust.objectives.balanced import Kind, balanced
@@ -69,7 +72,7 @@ from deepclust.params import (
     RandomState,
     ShareBelowOne,
 )
-from deepclust.partition import Start, diagonal_moments, start_labels
+from deepclust.partition import Start, diagonal_moments
 from deepclust.targets import Refresh, Targets
 
 
@@ -86,11 +89,15 @@ class Pathways(AbstractParameters):
         paper gives all the same.
     detach
         Let no gradient flow into the clean activations that are reconstructed.
+    output
+        Loss of the input's reconstruction: ``"squares"``, for a network whose output is a tanh, or ``"bernoulli"``, for
+        one that gives logits of values in [0, 1].
     """
 
     noise: ShareBelowOne = 0.1
     hidden: NonNegativeFloat = 0.1
     detach: bool = True
+    output: Literal["squares", "bernoulli"] = "squares"
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,10 +111,17 @@ class Balance(AbstractParameters):
         `deepclust.objectives.balanced`.
     prior
         Expected share of every cluster; None is uniform. It need not sum to one.
+    scope
+        What is balanced: ``"all"`` rows, once a refresh, or those of each ``"batch"``.
+    as_written
+        With the faults of the article's program, batches alone: targets normalised over rows instead of clusters, no
+        constants, and their cross-entropy divided by the number of clusters again.
     """
 
     kind: Kind = "code"
     prior: tuple[PositiveFloat, ...] | None = None
+    scope: Literal["all", "batch"] = "all"
+    as_written: bool = False
 
     def shares(self, k: int) -> Float[Tensor, " k"]:
         """Return the prior."""
@@ -135,7 +149,7 @@ class DEPICT(AbstractDeepClusterer):
     balance
         The targets.
     start
-        What partitions the pretrained codes, see `deepclust.partition.start`.
+        What partitions the pretrained codes, see `deepclust.partition.start`; None begins at random with clustering.
     refresh
         When clustering has arrived; targets are made anew every pass unless ``steps`` says otherwise.
     pretrain, settle, schedule
@@ -153,6 +167,7 @@ class DEPICT(AbstractDeepClusterer):
     presets: ClassVar = {
         "paper": lambda data: _paper("paper", 1.0, data),
         "code": lambda data: _paper("code", 0.1, data),
+        "article": lambda data: _article(),
     }
 
     def __init__(
@@ -162,7 +177,7 @@ class DEPICT(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         pathways: Pathways = Pathways(),
         balance: Balance = Balance(),
-        start: Start = "linkage",
+        start: Start | None = "linkage",
         refresh: Refresh = Refresh(),
         pretrain: Schedule = Schedule(decay=Cosine()),
         settle: Schedule = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=6_000), lr=3e-4),
@@ -187,48 +202,33 @@ class DEPICT(AbstractDeepClusterer):
         self.random_state = random_state
 
     def _scaling(self, spec: Spec) -> Scaling:
+        if self.pathways.output == "bernoulli":
+            return "unit"
         return "symmetric" if spec.is_image else "standard"
 
     def _build(self, spec: Spec) -> DEPICTModel:
         default: AbstractNetwork = Strided(latent=self.n_clusters) if spec.is_image else MLP()
-        return DEPICTModel(build_network(self.network, default, spec), self.n_clusters)
+        return DEPICTModel(build_network(self.network, default, spec), self.n_clusters, self.pathways)
 
     def _check(self, spec: Spec) -> None:
         self.balance.shares(self.n_clusters)
 
     def _recipe(self, model: DEPICTModel, session: Session) -> None:
-        # 1. Pretrain the auto-encoder.
-        session.train(
-            Phase(
-                name="pretrain",
-                model=model,
-                objective=lambda model, batch: model.reconstruction(batch.x, self.pathways)[0],
-                schedule=self.pretrain,
-                trains=[model.network],
-                until=0.5,
-            )
-        )
-        # 2. Partition the clean codes, and turn the soft-max layer to the clusters.
-        codes = session.map(model.embed, model)
-        found = session.once(
-            "start", lambda: {"labels": start_labels(codes, self.n_clusters, self.start, seed=session.seed)}
-        )
-        labels = session.start_labels = found["labels"]
-        model.turn_to(diagonal_moments(codes, labels, self.n_clusters).means.float())
-        # 3. Agree with them.
-        sure = F.one_hot(labels, self.n_clusters).float()
-        session.train(
-            Phase(
-                name="settle",
-                model=model,
-                objective=lambda model, batch: self._loss(model, batch, sure[batch.index.cpu()].to(batch.x.device)),
-                schedule=self.settle,
-                trains=[model],
-                until=0.6,
-            )
-        )
+        if self.start is not None:
+            self._begin(model, session, self.start)
         # 4. Approach balanced targets.
         prior = self.balance.shares(self.n_clusters)
+        if self.balance.scope == "batch":
+            session.train(
+                Phase(
+                    name="cluster",
+                    model=model,
+                    objective=lambda model, batch: self._batch_loss(model, batch, prior),
+                    schedule=self.schedule,
+                    trains=[model],
+                )
+            )
+            return
         targets = Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), self.refresh)
         session.keep("targets", targets)
         steps = None if isinstance(self.refresh.steps, str) else int(self.refresh.steps)
@@ -243,18 +243,58 @@ class DEPICT(AbstractDeepClusterer):
             )
         )
 
+    def _begin(self, model: DEPICTModel, session: Session, start: Start) -> None:
+        # 1. Pretrain the auto-encoder.
+        session.train(
+            Phase(
+                name="pretrain",
+                model=model,
+                objective=lambda model, batch: model.reconstruction(batch.x, self.pathways)[0],
+                schedule=self.pretrain,
+                trains=[model.network],
+                until=0.5,
+            )
+        )
+        # 2. Partition the clean codes, and turn the soft-max layer to the clusters.
+        codes = session.map(model.embed, model)
+        labels = find_start(session, codes, self.n_clusters, start)
+        model.turn_to(diagonal_moments(codes, labels, self.n_clusters).means.float())
+        # 3. Agree with them.
+        sure = F.one_hot(labels, self.n_clusters).float()
+        session.train(
+            Phase(
+                name="settle",
+                model=model,
+                objective=lambda model, batch: self._loss(model, batch, sure[batch.index.cpu()].to(batch.x.device)),
+                schedule=self.settle,
+                trains=[model],
+                until=0.6,
+            )
+        )
+
     def _loss(self, model: DEPICTModel, batch: Batch, q: Float[Tensor, "b k"]) -> Mapping[str, Tensor]:
         """Return cross-entropy of the noisy soft-max with the targets, and reconstructions."""
         terms, code = model.reconstruction(batch.x, self.pathways)
         return {"cross_entropy": -(q * model.log_assign(code)).sum(1).mean(), **terms}
 
+    def _batch_loss(self, model: DEPICTModel, batch: Batch, prior: Float[Tensor, " k"]) -> Mapping[str, Tensor]:
+        """Return the same with targets made of the batch's own clean soft-max."""
+        p = model.log_assign(model.embed(batch.x)).exp()
+        prior = prior.to(p.device)
+        if not self.balance.as_written:
+            return self._loss(model, batch, balanced(p.detach(), prior, self.balance.kind))
+        weight = p / p.sum(0, keepdim=True).sqrt()
+        terms = self._loss(model, batch, weight / weight.sum(0, keepdim=True))
+        return {**terms, "cross_entropy": terms["cross_entropy"] / self.n_clusters}
+
 
 class DEPICTModel(AbstractDecodingModel):
     """A staged auto-encoder and a soft-max layer."""
 
-    def __init__(self, autoencoder: Autoencoder, k: int) -> None:
+    def __init__(self, autoencoder: Autoencoder, k: int, pathways: Pathways) -> None:
         super().__init__()
         self.network = autoencoder
+        self.is_bernoulli = pathways.output == "bernoulli"
         self.softmax = nn.Linear(autoencoder.latent, k)
         self.softmax.apply(initialise)
 
@@ -277,7 +317,8 @@ class DEPICTModel(AbstractDecodingModel):
             if number and pathways.hidden:
                 target = clean[number].detach() if pathways.detach else clean[number]
                 hidden = hidden + F.mse_loss(z_hat.float(), target.float())
-        return {"input": F.mse_loss(z_hat.float(), x), "hidden": pathways.hidden * hidden}, code.float()
+        loss = F.binary_cross_entropy_with_logits if self.is_bernoulli else F.mse_loss
+        return {"input": loss(z_hat.float(), x), "hidden": pathways.hidden * hidden}, code.float()
 
     @torch.no_grad()
     def turn_to(self, means: Float[Tensor, "k d"]) -> None:
@@ -304,7 +345,8 @@ class DEPICTModel(AbstractDecodingModel):
 
     def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
         """Return the row of every code."""
-        return self.network.decode(z)
+        x_hat = self.network.decode(z)
+        return torch.sigmoid(x_hat) if self.is_bernoulli else x_hat
 
 
 class _Call(nn.Module):
@@ -331,4 +373,15 @@ def _paper(kind: Kind, hidden: float, data: str | None) -> dict[str, Any]:
         "settle": Schedule(epochs=30, lr=1e-4, batch_size=100),
         "schedule": Schedule(epochs=4000, lr=1e-4, batch_size=100),
         "trainer": Trainer(precision="fp32"),
+    }
+
+
+def _article() -> dict[str, Any]:
+    """The small variant, corrected: normalised over clusters, constant targets, the batch's mean cross-entropy."""
+    return {
+        "network": Narrow(),
+        "pathways": Pathways(noise=0.0, hidden=0.8, detach=False, output="bernoulli"),
+        "balance": Balance(kind="paper", scope="batch"),
+        "start": None,
+        "schedule": Schedule(),
     }

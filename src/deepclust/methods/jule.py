@@ -52,7 +52,7 @@ from torch.nn import functional as F
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
-from deepclust.engine import Budget, Phase, Schedule, Session, Trainer
+from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
 from deepclust.graph import global_affinity
 from deepclust.model import AbstractClusterModel
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
@@ -312,17 +312,15 @@ def _state(linkage: LocalLinkage, before: dict[str, Tensor] | None = None) -> di
     labels = np.searchsorted(names, linkage.home)
     tree = linkage.tree()
     if before is None:
-        first, children, affinities, offset = tree.first, tree.children, tree.affinities, None
+        first, children, affinities = tree.first, tree.children, tree.affinities
         present = np.array(names)
     else:
         first, old = before["first"].numpy(), before["names"].numpy()
-        m, done = len(old), len(before["children"])
-        offset = int(first.max()) + 1 + done
+        offset = int(first.max()) + 1 + len(before["children"])
         renamed = np.concatenate([old, offset + np.arange(len(tree.children))])
         children = np.concatenate([before["children"].numpy(), renamed[tree.children].reshape(-1, 2)])
         affinities = np.concatenate([before["affinities"].numpy(), tree.affinities])
         present = renamed[np.array(names)]
-        assert m == int(tree.first.max()) + 1
     parts = {
         "labels": labels.astype(np.int64),
         "first": first.astype(np.int64),
@@ -344,6 +342,6 @@ def _paper(data: str | None) -> dict[str, Any]:
     return {
         "network": Pooled(),
         "merging": Merging(eta=0.2 if faces else 0.9),
-        "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", weight_decay=5e-5, batch_size=100),
+        "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }

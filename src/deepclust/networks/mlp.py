@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from torch import nn
 
@@ -24,33 +24,34 @@ class MLP(AbstractNetwork):
         Units of the encoder's hidden layers; the decoder mirrors them.
     latent
         Dimension of the code.
+    norm
+        Normalise the encoder's hidden layers over the batch.
     """
 
     hidden: tuple[Count, ...] = (500, 500, 2000)
     latent: Count = 10
+    norm: bool = False
 
     def build(self, spec: Spec) -> Autoencoder:
         """Build for rows of any shape; images are flattened and restored."""
         sizes = (spec.size, *self.hidden)
-        down = _relu_layers(sizes)
+        down = _relu_layers(sizes, norm=self.norm)
         up = _relu_layers((self.latent, *reversed(self.hidden)))
         last = nn.Linear(self.hidden[0] if self.hidden else self.latent, spec.outputs * spec.size)
-        encoder, decoder = nn.Sequential(nn.Flatten(), *down), nn.Sequential(*up, last)
+        encoder, decoder = nn.Sequential(nn.Flatten(), *chain(*down)), nn.Sequential(*chain(*up), last)
         decoder.append(nn.Unflatten(1, spec.output_shape))
         head = nn.Linear(sizes[-1], self.latent)
         network = Autoencoder(encoder, head, decoder, width=sizes[-1], latent=self.latent)
         network.stages = paired(
-            [[nn.Flatten(), *down[:2]], *([*down[i : i + 2]] for i in range(2, len(down), 2)), [head]]
-            if down
-            else [[nn.Flatten(), head]],
-            [*([*up[i : i + 2]] for i in range(0, len(up), 2)), [last, nn.Unflatten(1, spec.output_shape)]],
+            [[nn.Flatten(), *down[0]], *down[1:], [head]] if down else [[nn.Flatten(), head]],
+            [*up, [last, nn.Unflatten(1, spec.output_shape)]],
         )
         network.apply(initialise)
         return network
 
 
-def _relu_layers(sizes: tuple[int, ...]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for wide, narrow in pairwise(sizes):
-        layers += [nn.Linear(wide, narrow), nn.ReLU()]
-    return layers
+def _relu_layers(sizes: tuple[int, ...], *, norm: bool = False) -> list[list[nn.Module]]:
+    return [
+        [nn.Linear(wide, narrow), *([nn.BatchNorm1d(narrow)] if norm else []), nn.ReLU()]
+        for wide, narrow in pairwise(sizes)
+    ]

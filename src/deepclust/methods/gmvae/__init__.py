@@ -29,7 +29,9 @@ By default a partition of an auto-encoder's codes leads the classes for the firs
 presets leave it out. Losses are averaged over the batch, where Dilokthanakul's program sums. The published second
 version's program negates accumulated gradients in place and so turns the sign of one term; ours does not. Where a
 network takes images or is the user's own, the class joins its features; fully connected ones take it beside the row, as
-published.
+published. Dilokthanakul's presets are the fully connected program; `Normed` is the network of the convolutional one.
+Shu's program draws pixels black and white when it evaluates too; ours evaluates rows as they are, so that a row always
+gets the same answer.
 
 References
 ----------
@@ -56,8 +58,6 @@ from deepclust.methods.gmvae.style import Style, StyleModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling
 from deepclust.networks.likelihood import Likelihood, likelihood_scaling, make_likelihood, resolve_likelihood
 from deepclust.params import Auto, ClusterCount, Count, RandomState
-from deepclust.partition import start_labels
-from deepclust.pretraining import pretrain
 
 __all__ = ["GMVAE", "Gumbel", "LabelModel", "Marginal", "Style", "StyleModel"]
 
@@ -133,7 +133,9 @@ class GMVAE(AbstractDeepClusterer):
 
     def _recipe(self, model: AbstractGMVAEModel, session: Session) -> None:
         # 1. Find a partition to start from.
-        labels = None if self.guide is None else self._find_start(model, session, self.guide)
+        labels = None
+        if self.guide is not None:
+            labels = self.guide.find(session, model, PlainCode(model), model.encode_plain, self.n_clusters)
         # 2. Train everything together.
         session.train(
             Phase(
@@ -144,17 +146,6 @@ class GMVAE(AbstractDeepClusterer):
                 trains=[model],
             )
         )
-
-    def _find_start(self, model: AbstractGMVAEModel, session: Session, guide: Guide) -> Int64[Tensor, " n"]:
-        pretrain(session, model, PlainCode(model), model.likelihood, guide.pretrain, until=0.5)
-        codes = session.map(model.encode_plain, model)
-        found = session.once(
-            "start", lambda: {"labels": start_labels(codes, self.n_clusters, guide.start, seed=session.seed)}
-        )
-        labels: Int64[Tensor, " n"] = found["labels"]
-        session.start_labels = labels
-        model.start_at(codes, labels, guide.noise)
-        return labels
 
     def _loss(
         self, model: AbstractGMVAEModel, batch: Batch, labels: Int64[Tensor, " n"] | None
@@ -170,7 +161,7 @@ def _dilokthanakul(version: int) -> dict[str, Any]:
     """The fully connected program of the publication, on MNIST; the weight of its sums is that of our means."""
     return {
         "form": Style(version=version, style=150),  # type: ignore[arg-type]
-        "network": MLP(hidden=(500, 500), latent=200),
+        "network": MLP(hidden=(500, 500), latent=200, norm=True),
         "guide": None,
         "schedule": Schedule(epochs=100, lr=1e-4, batch_size=50),
         "trainer": Trainer(precision="fp32"),
