@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepclust.data.augment import Affine
     from deepclust.data.sets import load_dataset
     from deepclust.data.tables import TableEncoder
     from deepclust.engine import Budget, Callback, Cosine, Decay, Inverse, Schedule, Trainer
@@ -45,6 +46,7 @@ _HOME = {
     "Narrow": "networks",
     "Normed": "networks",
     "Pooled": "networks",
+    "Affine": "data.augment",
     "Budget": "engine",
     "Callback": "engine",
     "ClusterResult": "result",
@@ -83,6 +85,7 @@ __all__ = [
     "IDEC",
     "JULE",
     "MLP",
+    "Affine",
     "Balance",
     "Budget",
     "Callback",

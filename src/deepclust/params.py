@@ -163,6 +163,22 @@ class AbstractParameters(BaseEstimator):
         return replaced(self, params)
 
 
+# Metadata of a field that a parameter object did not have when it was first in use: descriptions leave it out while it
+# has its default, so that files and records from before keep their meaning.
+ADDED: dict[str, bool] = {"added": True}
+
+
+def described(parameters: AbstractParameters) -> dict[str, Any]:
+    """Return the fields that a description names."""
+    values = parameters.get_params(deep=False)
+    fields = {field.name: field for field in dataclasses.fields(parameters)}
+    return {
+        name: value
+        for name, value in values.items()
+        if not (fields[name].metadata.get("added") and value == fields[name].default)
+    }
+
+
 def nested(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Group ``{"trainer__device": v}`` into ``{"trainer": {"device": v}}``; a plain name groups under ``""``."""
     groups: dict[str, dict[str, Any]] = {}

@@ -18,7 +18,7 @@ from deepclust.atomic import atomic_folder
 from deepclust.data.rows import Layout, Spec
 from deepclust.errors import ModelFormatError
 from deepclust.networks.scaler import Scaler
-from deepclust.params import AbstractParameters, defaults
+from deepclust.params import AbstractParameters, defaults, described
 from deepclust.result import ClusterResult
 from deepclust.tensorfile import write_tensors
 
@@ -35,7 +35,7 @@ def describe_params(estimator: Any) -> dict[str, Any]:
 
 def _describe(value: Any) -> Any:
     if isinstance(value, AbstractParameters):
-        fields = {name: _describe(item) for name, item in value.get_params(deep=False).items()}
+        fields = {name: _describe(item) for name, item in described(value).items()}
         return {"$type": type(value).__name__, **fields}
     if isinstance(value, (tuple, list)):
         items = [_describe(item) for item in value]

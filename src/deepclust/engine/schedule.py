@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
+from deepclust.data.augment import Affine
 from deepclust.params import (
+    ADDED,
     AbstractParameters,
     Count,
     NonNegativeFloat,
@@ -106,6 +108,9 @@ class Schedule(AbstractParameters):
         Largest norm of the gradient; None leaves it.
     weight_decay, momentum, eps
         Of the optimiser; ``momentum`` is SGD's, ``eps`` Adam's.
+    augment
+        Images are changed so before every step of the phase; None leaves them. Whole-data inference sees them
+        unchanged.
     """
 
     epochs: Count | Budget = Budget()
@@ -119,6 +124,7 @@ class Schedule(AbstractParameters):
     weight_decay: NonNegativeFloat = 0.0
     momentum: ShareBelowOne = 0.9
     eps: PositiveFloat = 1e-8
+    augment: Affine | None = field(default=None, metadata=ADDED)
 
     def steps_per_epoch(self, n: int, batch_size: int) -> int:
         """Return the steps of one epoch over ``n`` rows."""

@@ -43,7 +43,7 @@ entropy minimization", ICCV.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -63,6 +63,7 @@ from deepclust.networks.autoencoder import Autoencoder, initialise
 from deepclust.networks.precision import full_precision
 from deepclust.objectives.balanced import Kind, balanced
 from deepclust.params import (
+    ADDED,
     AbstractParameters,
     Auto,
     ClusterCount,
@@ -97,7 +98,7 @@ class Pathways(AbstractParameters):
     noise: ShareBelowOne = 0.1
     hidden: NonNegativeFloat = 0.1
     detach: bool = True
-    output: Literal["squares", "bernoulli"] = "squares"
+    output: Literal["squares", "bernoulli"] = field(default="squares", metadata=ADDED)
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,8 +121,8 @@ class Balance(AbstractParameters):
 
     kind: Kind = "code"
     prior: tuple[PositiveFloat, ...] | None = None
-    scope: Literal["all", "batch"] = "all"
-    as_written: bool = False
+    scope: Literal["all", "batch"] = field(default="all", metadata=ADDED)
+    as_written: bool = field(default=False, metadata=ADDED)
 
     def shares(self, k: int) -> Float[Tensor, " k"]:
         """Return the prior."""

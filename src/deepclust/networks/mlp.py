@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
-from deepclust.params import Count
+from deepclust.params import ADDED, Count
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,7 +30,7 @@ class MLP(AbstractNetwork):
 
     hidden: tuple[Count, ...] = (500, 500, 2000)
     latent: Count = 10
-    norm: bool = False
+    norm: bool = field(default=False, metadata=ADDED)
 
     def build(self, spec: Spec) -> Autoencoder:
         """Build for rows of any shape; images are flattened and restored."""

@@ -1,0 +1,54 @@
+"""Changes that leave an image what it is: a network that does not care about them sees the groups more clearly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepclust.params import AbstractParameters, NonNegativeFloat, ShareBelowOne
+
+
+@dataclass(frozen=True, repr=False)
+class Affine(AbstractParameters):
+    """Shift, turn and resize every image anew, by amounts drawn uniformly; what comes into view repeats the border.
+
+    Parameters
+    ----------
+    shift
+        Largest shift along either axis, as a share of the side.
+    rotation
+        Largest turn to either side, in degrees.
+    scale
+        Largest change of size, as a share.
+    flip
+        Mirror half of the images, left to right.
+
+    References
+    ----------
+    Guo, Zhu, Liu, Yin (2018), "Deep embedded clustering with data augmentation", ACML: shift 0.1, rotation 10.
+    """
+
+    shift: ShareBelowOne = 0.1
+    rotation: NonNegativeFloat = 10.0
+    scale: ShareBelowOne = 0.0
+    flip: bool = False
+
+    def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return changed images, drawn with torch's global generator of their device."""
+        b, _, height, width = x.shape
+        angle, size, right, down, side = (2 * torch.rand(5, b, 1, 1, device=x.device) - 1).unbind()
+        angle = angle * math.radians(self.rotation)
+        size = 1 + size * self.scale
+        mirror = torch.where(side < 0, -1.0, 1.0) if self.flip else torch.ones_like(side)
+        # Coordinates run from -1 to 1 along either axis, so turning them needs the ratio of the sides.
+        ratio = height / width
+        cos, sin = torch.cos(angle) * size, torch.sin(angle) * size
+        first = torch.cat([mirror * cos, -mirror * sin * ratio, 2 * self.shift * right], dim=2)
+        second = torch.cat([sin / ratio, cos, 2 * self.shift * down], dim=2)
+        grid = F.affine_grid(torch.cat([first, second], dim=1), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
