@@ -28,7 +28,7 @@ types: setup
 	$(BIN)/mypy
 
 bench-quick: setup
-	$(BIN)/deepclust bench run benchmarks/quality/quick.toml && $(BIN)/deepclust bench table
+	$(BIN)/deepclust bench run benchmarks/quality/quick.toml --workers 2 && $(BIN)/deepclust bench table
 
 # Published packages in an environment of their own, into the same records.
 peers:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepclust.guidance import Guide
     from deepclust.methods import load
     from deepclust.methods.cluster_vae import ClusterVAE
+    from deepclust.methods.dcn import DCN
     from deepclust.methods.dec import DEC, IDEC
     from deepclust.methods.depict import DEPICT, Balance, Pathways
     from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "DCN": "methods.dcn",
     "DEC": "methods.dec",
     "DEPICT": "methods.depict",
     "Balance": "methods.depict",
@@ -79,6 +81,7 @@ _HOME = {
 }
 
 __all__ = [
+    "DCN",
     "DEC",
     "DEPICT",
     "GMVAE",

@@ -57,6 +57,7 @@ _ENTRIES = (
     Entry("gmvae", "gmvae", "GMVAE", "Gaussian-mixture VAE, in four published forms"),
     Entry("dec", "dec", "DEC", "deep embedded clustering: codes drawn to centres by sharpened targets"),
     Entry("idec", "dec", "IDEC", "DEC that keeps its decoder"),
+    Entry("dcn", "dcn", "DCN", "auto-encoder with codes that suit k-means, whose centres follow them"),
     Entry("depict", "depict", "DEPICT", "soft-max on a convolutional auto-encoder, balanced targets, a noisy pathway"),
     Entry("jule", "jule", "JULE", "agglomeration and representation in turns, from many clusters down to k"),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),

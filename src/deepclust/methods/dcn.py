@@ -1,0 +1,257 @@
+r"""DCN: an auto-encoder whose codes are drawn to the centres of k-means, which follow the codes step by step.
+
+Algorithm
+---------
+1. Pretrain an auto-encoder.
+2. Partition the codes of all rows; place the centres.
+3. Every step: (a) change the networks so that codes come nearer to the centres of their own clusters and still give
+   back the rows; (b) encode the step's rows anew and give each to its nearest centre; (c) move each of these centres
+   towards its new codes by one over the number of codes that it has had.
+
+A row belongs to the nearest centre.
+
+Symbols
+-------
+=================== ==================================== ==================
+symbol              meaning                              name in code
+=================== ==================================== ==================
+:math:`f(x_i)`      code                                 ``z``
+:math:`s_i`         cluster                              ``labels``
+:math:`m_k`         centre, column of M                  ``centers``
+:math:`c_k`         codes that a centre has had          ``counts``
+:math:`\lambda`     weight                               ``weight``
+=================== ==================================== ==================
+
+Deviations
+----------
+Decoder weights are free; the program ties them to the encoder's. The centres start at the means of a linkage of the
+codes' graph; preset ``"paper"`` takes k-means. The order of rows changes every epoch. Momentum is plain, not
+Nesterov's. Values are scaled to [0, 1] and the squared error is multiplied by 26, where the program has MNIST in
+[0, 5.1]. The final clusters are those of the nearest centre; the program runs k-means once more.
+
+References
+----------
+Yang, Fu, Sidiropoulos, Hong (2017), "Towards k-means-friendly spaces: simultaneous deep learning and clustering", ICML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from deepclust.base import AbstractDeepClusterer
+from deepclust.data.batch import Batch
+from deepclust.data.rows import Channels, Spec
+from deepclust.engine import Cosine, Phase, Schedule, Session, Trainer
+from deepclust.guidance import find_start
+from deepclust.model import AbstractGenerativeModel
+from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
+from deepclust.networks.autoencoder import Autoencoder
+from deepclust.networks.heads import CenterHead
+from deepclust.networks.likelihood import (
+    AbstractLikelihood,
+    Gaussian,
+    Likelihood,
+    likelihood_scaling,
+    make_likelihood,
+    resolve_likelihood,
+)
+from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState
+from deepclust.partition import Start, diagonal_moments
+from deepclust.pretraining import Stacked, pretrain
+
+_FIRST_COUNT = 100  # codes that every centre is taken to have had at the start
+
+
+class DCN(AbstractDeepClusterer):
+    """Deep clustering network: an auto-encoder with codes that suit k-means.
+
+    Parameters
+    ----------
+    n_clusters
+        Number of clusters.
+    network
+        ``"auto"`` (convolutional for images, fully connected for flat rows), a builder, or your own
+        ``(encoder, decoder)`` modules.
+    likelihood
+        Of the auto-encoder, as in `VaDE`.
+    start
+        What places the centres, see `deepclust.partition.start`; the paper's is ``"kmeans"``.
+    weight
+        Of half the squared distance to the centre, beside a reconstruction of weight one.
+    pretrain, schedule
+        Schedules of the two phases; a `Stacked` first one trains layer by layer before.
+    trainer
+        Where and how training runs.
+    n_init
+        Number of whole runs, of which the one whose codes lie nearest to their centres is kept.
+    channels
+        Channel axis of four-dimensional images, where both ends could be one.
+    random_state
+        None, an int, or a NumPy generator.
+    """
+
+    presets: ClassVar = {"paper": lambda data: _paper()}
+
+    def __init__(
+        self,
+        n_clusters: ClusterCount = 10,
+        *,
+        network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
+        likelihood: Likelihood = "auto",
+        start: Start = "linkage",
+        weight: PositiveFloat = 1.0,
+        pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
+        schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
+        trainer: Trainer = Trainer(),
+        n_init: Count = 1,
+        channels: Channels | None = None,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.network = network
+        self.likelihood = likelihood
+        self.start = start
+        self.weight = weight
+        self.pretrain = pretrain
+        self.schedule = schedule
+        self.trainer = trainer
+        self.n_init = n_init
+        self.channels = channels
+        self.random_state = random_state
+
+    def _scaling(self, spec: Spec) -> Scaling:
+        return likelihood_scaling(resolve_likelihood(self.likelihood, spec, "DCN"))
+
+    def _build(self, spec: Spec) -> DCNModel:
+        default: AbstractNetwork = Conv() if spec.is_image else MLP()
+        likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "DCN"), spec)
+        return DCNModel(build_network(self.network, default, likelihood.decoded(spec)), likelihood, self.n_clusters)
+
+    def _recipe(self, model: DCNModel, session: Session) -> None:
+        # 1. Pretrain an auto-encoder.
+        pretrain(session, model, model.network, model.likelihood, self.pretrain, until=0.5)
+        # 2. Place the centres.
+        codes = session.map(model.embed, model)
+        labels = find_start(session, codes, self.n_clusters, self.start)
+        model.head.centers.copy_(diagonal_moments(codes, labels, self.n_clusters).means)
+        # 3. Networks, clusters and centres in turn.
+        members = session.keep("members", Members(labels, self.n_clusters))
+        session.train(
+            Phase(
+                name="cluster",
+                model=model,
+                objective=lambda model, batch: self._loss(model, batch, members),
+                schedule=self.schedule,
+                trains=[model.network, model.likelihood],
+                after_step=lambda batch: members.follow(model, batch),
+            )
+        )
+        codes = session.map(model.embed, model)
+        distance, nearest = torch.cdist(codes.double(), model.head.centers.double().cpu()).min(1)
+        model.head.place(model.head.centers, nearest, float(distance.square().sum()))
+
+    def _loss(self, model: DCNModel, batch: Batch, members: Members) -> Mapping[str, Tensor]:
+        """Return reconstruction and distance, for the clusters as they are."""
+        z = model.embed(batch.x)
+        own = model.head.centers[members.labels[batch.index.cpu()].to(z.device)]
+        return {
+            "reconstruction": model.likelihood.nll(model.network.decode(z), batch.x).mean(),
+            "distance": self.weight * 0.5 * (z - own).square().sum(1).mean(),
+        }
+
+
+class Members:
+    """Which cluster each row is in, and how many codes every centre has had."""
+
+    def __init__(self, labels: Int64[Tensor, " n"], k: int) -> None:
+        self.labels = labels.clone()
+        self.counts = torch.full((k,), float(_FIRST_COUNT), dtype=torch.float64)
+
+    @torch.no_grad()
+    def follow(self, model: DCNModel, batch: Batch) -> None:
+        """Give the rows of a step to their nearest centres, and move those.
+
+        Moving a centre by 1/c for one code after another makes it the mean of all that it has had.
+        """
+        centers = model.head.centers
+        z = model.embed(batch.x).double()
+        nearest = torch.cdist(z, centers.double()).argmin(1)
+        self.labels[batch.index.cpu()] = nearest.cpu()
+        fresh = torch.bincount(nearest, minlength=len(centers)).cpu()
+        sums = torch.zeros(centers.shape, dtype=torch.float64, device=z.device).index_add_(0, nearest, z).cpu()
+        moved = (self.counts.unsqueeze(1) * centers.double().cpu() + sums) / (self.counts + fresh).unsqueeze(1)
+        centers.copy_(moved)
+        self.counts += fresh
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold."""
+        return {"labels": self.labels, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+        self.labels, self.counts = state["labels"], state["counts"]
+
+
+class DCNModel(AbstractGenerativeModel):
+    """An auto-encoder, and centres among its codes."""
+
+    def __init__(self, autoencoder: Autoencoder, likelihood: AbstractLikelihood, k: int) -> None:
+        super().__init__()
+        self.network = autoencoder
+        self.likelihood = likelihood
+        self.head = CenterHead(k, autoencoder.latent)
+
+    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
+        """Return codes."""
+        return self.network.embed(x)
+
+    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the probability of every cluster; the nearest centre has the largest."""
+        return self.head.assign(self.embed(x))
+
+    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+        """Return minus the squared distance to the nearest centre."""
+        return self.head.score(self.embed(x))
+
+    def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
+        """Return the mean row of every code."""
+        return self.likelihood.mean(self.network.decode(z))
+
+    @property
+    def cluster_weights(self) -> Float[Tensor, " k"]:
+        """Share of the rows that every cluster has."""
+        return self.head.weights
+
+    @property
+    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Centres, and the deviation that the inertia gives."""
+        return self.head.moments
+
+    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the probability of every cluster given a code."""
+        return self.head.assign(z)
+
+    def sample_codes(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw codes around centres."""
+        return self.head.sample(clusters, generator, temperature)
+
+
+def _paper() -> dict[str, Any]:
+    """Settings of the published program."""
+    layer = Schedule(epochs=250, lr=1e-4, optimizer="sgd", batch_size=256)
+    return {
+        "network": MLP(),
+        "likelihood": Gaussian(variance=1 / (2 * 5.1**2), learn=False, unit=True),
+        "start": "kmeans",
+        "weight": 2.0,  # of half the square
+        "pretrain": Stacked(layers=layer, fine_tune=layer, noise=0.0),
+        "schedule": Schedule(epochs=50, lr=1e-4, optimizer="sgd", batch_size=256),
+        "trainer": Trainer(precision="fp32"),
+    }
