@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from deepclust.data.rows import Spec
@@ -64,7 +65,7 @@ class DoubleConv(AbstractNetwork):
         head = nn.Linear(flat, self.latent)
         network = Autoencoder(nn.Sequential(*down, nn.Flatten()), head, decoder, width=flat, latent=self.latent)
         network.apply(initialise)
-        return network
+        return network.to(memory_format=torch.channels_last)  # convolutions with many channels are faster so
 
     def _unit(self) -> nn.Module:
         return nn.LeakyReLU(self.slope)

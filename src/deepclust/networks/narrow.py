@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from deepclust.data.rows import Spec
@@ -50,7 +51,7 @@ class Narrow(AbstractNetwork):
         network = Autoencoder(encoder, nn.Identity(), decoder, width=latent, latent=latent)
         network.stages = paired([*down, halve], [double, *reversed(up)])
         network.apply(initialise)
-        return network
+        return network.to(memory_format=torch.channels_last)  # convolutions with many channels are faster so
 
 
 def _unit(channels: int) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from deepclust.data.rows import Spec
@@ -67,4 +68,4 @@ class Normed(AbstractNetwork):
         network = Autoencoder(encoder, head, decoder, width=self.dense, latent=self.latent)
         network.stages = paired([*down, [nn.Flatten(), head]], [unfold, *reversed(up)])
         network.apply(initialise)
-        return network
+        return network.to(memory_format=torch.channels_last)  # convolutions with many channels are faster so
