@@ -25,9 +25,10 @@ symbol              meaning                              name in code
 Deviations
 ----------
 Decoder weights are free; the program ties them to the encoder's. The centres start at the means of a linkage of the
-codes' graph; preset ``"paper"`` takes k-means. The order of rows changes every epoch. Momentum is plain, not
-Nesterov's. Values are scaled to [0, 1] and the squared error is multiplied by 26, where the program has MNIST in
-[0, 5.1]. The final clusters are those of the nearest centre; the program runs k-means once more.
+codes' graph, whose clusters stand for half of the phase; preset ``"paper"`` takes k-means and lets go at once. The order
+of rows changes every epoch. Momentum is plain, not Nesterov's. Values are scaled to [0, 1] and the squared error is
+multiplied by 26, where the program has MNIST in [0, 5.1]. The final clusters are those of the nearest centre; the
+program runs k-means once more.
 
 References
 ----------
@@ -60,7 +61,7 @@ from deepclust.networks.likelihood import (
     make_likelihood,
     resolve_likelihood,
 )
-from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState
+from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
 from deepclust.partition import Start, diagonal_moments
 from deepclust.pretraining import Stacked, pretrain
 
@@ -81,6 +82,8 @@ class DCN(AbstractDeepClusterer):
         Of the auto-encoder, as in `VaDE`.
     start
         What places the centres, see `deepclust.partition.start`; the paper's is ``"kmeans"``.
+    hold
+        Share of the clustering phase in which every row stays with the cluster that the start gave it.
     weight
         Of half the squared distance to the centre, beside a reconstruction of weight one.
     pretrain, schedule
@@ -104,6 +107,7 @@ class DCN(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
         start: Start = "linkage",
+        hold: Share = 0.5,
         weight: PositiveFloat = 1.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
@@ -116,6 +120,7 @@ class DCN(AbstractDeepClusterer):
         self.network = network
         self.likelihood = likelihood
         self.start = start
+        self.hold = hold
         self.weight = weight
         self.pretrain = pretrain
         self.schedule = schedule
@@ -148,7 +153,7 @@ class DCN(AbstractDeepClusterer):
                 objective=lambda model, batch: self._loss(model, batch, members),
                 schedule=self.schedule,
                 trains=[model.network, model.likelihood],
-                after_step=lambda batch: members.follow(model, batch),
+                after_step=lambda batch: members.follow(model, batch, stay=batch.progress.share < self.hold),
             )
         )
         codes = session.map(model.embed, model)
@@ -173,14 +178,16 @@ class Members:
         self.counts = torch.full((k,), float(_FIRST_COUNT), dtype=torch.float64)
 
     @torch.no_grad()
-    def follow(self, model: DCNModel, batch: Batch) -> None:
-        """Give the rows of a step to their nearest centres, and move those.
+    def follow(self, model: DCNModel, batch: Batch, *, stay: bool = False) -> None:
+        """Give the rows of a step to their nearest centres, unless they are to stay, and move those.
 
         Moving a centre by 1/c for one code after another makes it the mean of all that it has had.
         """
         centers = model.head.centers
         z = model.embed(batch.x).double()
         nearest = torch.cdist(z, centers.double()).argmin(1)
+        if stay:
+            nearest = self.labels[batch.index.cpu()].to(z.device)
         self.labels[batch.index.cpu()] = nearest.cpu()
         fresh = torch.bincount(nearest, minlength=len(centers)).cpu()
         sums = torch.zeros(centers.shape, dtype=torch.float64, device=z.device).index_add_(0, nearest, z).cpu()
@@ -250,6 +257,7 @@ def _paper() -> dict[str, Any]:
         "network": MLP(),
         "likelihood": Gaussian(variance=1 / (2 * 5.1**2), learn=False, unit=True),
         "start": "kmeans",
+        "hold": 0.0,
         "weight": 2.0,  # of half the square
         "pretrain": Stacked(layers=layer, fine_tune=layer, noise=0.0),
         "schedule": Schedule(epochs=50, lr=1e-4, optimizer="sgd", batch_size=256),
