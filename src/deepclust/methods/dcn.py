@@ -25,9 +25,9 @@ symbol              meaning                              name in code
 Deviations
 ----------
 Decoder weights are free; the program ties them to the encoder's. The centres start at the means of a linkage of the
-codes' graph, whose clusters stand for half of the phase; preset ``"paper"`` takes k-means and lets go at once. The order
-of rows changes every epoch. Momentum is plain, not Nesterov's. Values are scaled to [0, 1] and the squared error is
-multiplied by 26, where the program has MNIST in [0, 5.1]. The final clusters are those of the nearest centre; the
+codes' graph, whose clusters stand for half of the phase; preset ``"paper"`` takes k-means and lets go at once. The
+order of rows changes every epoch. Momentum is plain, not Nesterov's. Values are scaled to [0, 1] and the squared error
+is multiplied by 26, where the program has MNIST in [0, 5.1]. The final clusters are those of the nearest centre; the
 program runs k-means once more.
 
 References

@@ -70,7 +70,7 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
     normalize
         Scale rows to unit length, after centring.
     variance
-        Project on the principal components that hold this share of the variance, before scaling; None keeps all.
+        Project on the principal components that hold this share of the variance, after scaling; None keeps all.
     outlier_share
         Clusters smaller than this share of an average one do not count; 0 is the published algorithm.
     channels
@@ -123,7 +123,8 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         # 1. Prepare rows.
         self.pca_ = None
         if self.variance is not None:
-            self.pca_ = PCA(self.variance if self.variance < 1 else None, svd_solver="full").fit(x)
+            share = self.variance if self.variance < 1 else None
+            self.pca_ = PCA(share, svd_solver="full").fit(self._scaled(x))
         self.points_ = self._prepared(x)
         # 2. Build the graph. 3. Start from its 1-nearest-neighbour components.
         graph = (local_affinity if self.linkage == "degree" else global_affinity)(self.points_, self._count(len(x)))
@@ -171,7 +172,10 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         return np.asarray(scaled, dtype=np.float32)
 
     def _prepared(self, x: Matrix) -> Matrix:
-        x = x if self.pca_ is None else np.asarray(self.pca_.transform(x), dtype=np.float32)
+        x = self._scaled(x)
+        return x if self.pca_ is None else np.asarray(self.pca_.transform(x), dtype=np.float32)
+
+    def _scaled(self, x: Matrix) -> Matrix:
         if not self.normalize:
             return x
         length = np.linalg.norm(x, axis=1, keepdims=True)
