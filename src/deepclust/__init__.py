@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
     from deepclust.methods.graph_agglomeration import GraphAgglomeration
     from deepclust.methods.jule import JULE, Merging, Triplet
+    from deepclust.methods.spectralnet import Siamese, SpectralMap, SpectralNet
     from deepclust.methods.two_stage import TwoStage
     from deepclust.methods.vade import Handover, VaDE
     from deepclust.metrics import accuracy, purity
     from deepclust.networks import MLP, Conv, DoubleConv, Halving, Narrow, Normed, Pooled, Strided
     from deepclust.networks.likelihood import Gaussian
+    from deepclust.networks.orthonormal import Orthonormal
+    from deepclust.objectives.affinity import Affinity
     from deepclust.pretraining import Stacked
     from deepclust.result import ClusterResult
     from deepclust.targets import Refresh
@@ -34,6 +37,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "Affinity": "objectives.affinity",
+    "Orthonormal": "networks.orthonormal",
+    "Siamese": "methods.spectralnet",
+    "SpectralMap": "methods.spectralnet",
+    "SpectralNet": "methods.spectralnet",
     "DCN": "methods.dcn",
     "DEC": "methods.dec",
     "DEPICT": "methods.depict",
@@ -89,6 +97,7 @@ __all__ = [
     "JULE",
     "MLP",
     "Affine",
+    "Affinity",
     "Balance",
     "Budget",
     "Callback",
@@ -109,10 +118,14 @@ __all__ = [
     "Merging",
     "Narrow",
     "Normed",
+    "Orthonormal",
     "Pathways",
     "Pooled",
     "Refresh",
     "Schedule",
+    "Siamese",
+    "SpectralMap",
+    "SpectralNet",
     "Stacked",
     "Strided",
     "Style",

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, accuracy
 from deepclust.data.rows import Spec
-from deepclust.methods.jule import Pairs
+from deepclust.engine.samplers import Pairs
 from deepclust.objectives.triplets import Triplets, pair_triplets, triplet_loss
 from deepclust.partition.local_linkage import LocalLinkage
 

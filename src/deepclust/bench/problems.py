@@ -36,12 +36,13 @@ def two_moons() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
 
 
 def nested_c() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Two letters C, one inside the other and turned against it: 1,500 rows, noise 0.1."""
+    """Two letters C, one inside the other and turned against it, as SpectralNet has them: 1,500 rows, noise 0.1."""
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], 750)
-    angle = rng.uniform(0.25 * np.pi, 1.75 * np.pi, 1_500) + np.pi * y
-    radius = np.where(y == 0, 2.0, 1.0)
-    X = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]) + rng.normal(0, 0.1, (1_500, 2))
+    angle = rng.uniform(-0.5 * np.pi, 0.5 * np.pi, 1_500)
+    first = np.column_stack([np.cos(angle), np.sin(angle)])
+    second = np.column_stack([0.5 - np.cos(angle), -1 - np.sin(angle)])
+    X = np.where(y[:, None] == 0, first, second) + rng.normal(0, 0.1, (1_500, 2))
     return X, y
 
 

@@ -10,9 +10,12 @@ from typing import Any, Literal
 import torch
 
 from deepclust.data.augment import Affine
+from deepclust.data.rows import Spec
+from deepclust.errors import InvalidParameterError
 from deepclust.params import (
     ADDED,
     AbstractParameters,
+    Auto,
     Count,
     NonNegativeFloat,
     NonNegativeInt,
@@ -109,8 +112,8 @@ class Schedule(AbstractParameters):
     weight_decay, momentum, eps
         Of the optimiser; ``momentum`` is SGD's, ``eps`` Adam's.
     augment
-        Images are changed so before every step of the phase; None leaves them. Whole-data inference sees them
-        unchanged.
+        Images are changed so before every step of the phase; ``"auto"`` is `Affine` for images, and nothing for flat
+        rows. Whole-data inference sees rows unchanged.
     """
 
     epochs: Count | Budget = Budget()
@@ -124,7 +127,7 @@ class Schedule(AbstractParameters):
     weight_decay: NonNegativeFloat = 0.0
     momentum: ShareBelowOne = 0.9
     eps: PositiveFloat = 1e-8
-    augment: Affine | None = field(default=None, metadata=ADDED)
+    augment: Affine | Auto | None = field(default=None, metadata=ADDED)
 
     def steps_per_epoch(self, n: int, batch_size: int) -> int:
         """Return the steps of one epoch over ``n`` rows."""
@@ -133,6 +136,23 @@ class Schedule(AbstractParameters):
     def total_epochs(self, steps_per_epoch: int) -> int:
         """Return how many epochs the phase has."""
         return self.epochs if isinstance(self.epochs, int) else self.epochs.epochs(steps_per_epoch)
+
+    def change(self, spec: Spec) -> Affine | None:
+        """Return what changes rows of this kind.
+
+        Raises
+        ------
+        InvalidParameterError
+            Where it changes images, and rows are flat.
+        """
+        if isinstance(self.augment, str):
+            return Affine() if spec.is_image else None
+        if self.augment is not None and not spec.is_image:
+            raise InvalidParameterError(
+                f"The 'augment' parameter of a schedule changes images, and X has flat rows of {spec.size} values. "
+                "Reshape X to (n, h, w), or leave it None."
+            )
+        return self.augment
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
         """Return the learning rate at a step, both counted from 0 over the phase."""

@@ -25,7 +25,7 @@ from deepclust.engine.journal import Journal
 from deepclust.engine.phase import Phase, permutation
 from deepclust.engine.reuse import Shelf
 from deepclust.engine.seeds import derive_seed
-from deepclust.errors import DivergenceError, InterruptedRun, InvalidParameterError
+from deepclust.errors import DivergenceError, InterruptedRun
 from deepclust.networks.scaler import Scaler
 from deepclust.provenance import versions
 
@@ -206,11 +206,7 @@ class Session:
 
     def _run(self, phase: Phase, name: str) -> None:
         schedule = phase.schedule
-        if schedule.augment is not None and len(self.rows.spec.shape) != 3:
-            raise InvalidParameterError(
-                f"The 'augment' parameter of the schedule of phase {phase.name!r} changes images, and X has flat "
-                f"rows of {self.rows.spec.size} values. Reshape X to (n, h, w), or leave it None."
-            )
+        phase.schedule.change(self.rows.spec)  # refuses before anything has begun
         batch_size = schedule.batch_size or self.trainer.batch_size
         per_epoch = schedule.steps_per_epoch(len(self.rows), batch_size)
         epochs = schedule.total_epochs(per_epoch)
@@ -248,8 +244,8 @@ class Session:
 
     def _step(self, module: Any, optimizer: Any, phase: Phase, index: Tensor, at: Progress) -> dict[str, Tensor]:
         x = self.scaler(self.rows.gather(index)).to(self.device, non_blocking=True)
-        if phase.schedule.augment is not None:
-            x = phase.schedule.augment.apply(x)
+        change = phase.schedule.change(self.rows.spec)
+        x = x if change is None else change.apply(x)
         for group in optimizer.optimizer.param_groups:
             group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"]
         module.module.progress = at

@@ -41,6 +41,50 @@ def local_affinity(z: npt.NDArray[np.floating], neighbors: int) -> scipy.sparse.
     return _graph(weights, index)
 
 
+def gaussian_affinity(
+    z: npt.NDArray[np.floating],
+    neighbors: int,
+    *,
+    scale: str | float = "local",
+    scale_neighbor: int = 5,
+    factor: float = 2.0,
+) -> scipy.sparse.csr_array:
+    r"""Symmetric affinity of the graph of nearest neighbours, averaged with its transpose.
+
+    .. math:: W_{ij} = \exp(-d_{ij}^2 / c \sigma_i \sigma_j)
+
+    Parameters
+    ----------
+    z : (n, d)
+        Points.
+    neighbors
+        Neighbours a row.
+    scale
+        ``"local"``: :math:`\sigma_i` is the distance to the ``scale_neighbor``-th neighbour; ``"median"``: the median
+        of these, for all rows; or a number.
+    scale_neighbor
+        Which neighbour.
+    factor
+        :math:`c`.
+
+    References
+    ----------
+    Zelnik-Manor, Perona (2004), "Self-tuning spectral clustering".
+    """
+    distances, index = nearest_neighbors(z, max(neighbors, scale_neighbor))
+    own = distances[:, min(scale_neighbor, distances.shape[1]) - 1]
+    positive = own[own > 0]
+    typical = float(np.median(positive)) if len(positive) else 1.0
+    if scale == "local":
+        sigma = np.maximum(own, 1e-3 * typical)  # duplicates have distance zero
+    else:
+        sigma = np.full(len(z), typical if scale == "median" else float(scale))
+    distances, index = distances[:, :neighbors], index[:, :neighbors]
+    weights = np.exp(-(distances**2) / (factor * sigma[:, None] * sigma[index]))
+    graph = _graph(weights, index)
+    return scipy.sparse.csr_array((graph + graph.T) / 2)
+
+
 def global_affinity(z: npt.NDArray[np.floating], neighbors: int, *, scale: float = 1.0) -> scipy.sparse.csr_array:
     r"""Directed affinity with one scale for all rows.
 

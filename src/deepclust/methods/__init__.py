@@ -60,6 +60,7 @@ _ENTRIES = (
     Entry("dcn", "dcn", "DCN", "auto-encoder with codes that suit k-means, whose centres follow them"),
     Entry("depict", "depict", "DEPICT", "soft-max on a convolutional auto-encoder, balanced targets, a noisy pathway"),
     Entry("jule", "jule", "JULE", "agglomeration and representation in turns, from many clusters down to k"),
+    Entry("spectralnet", "spectralnet", "SpectralNet", "spectral clustering by a network that gives the eigenvectors"),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),

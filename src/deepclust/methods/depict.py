@@ -27,12 +27,13 @@ Deviations
 ----------
 One noisy pass a step serves both losses; the released program draws noise anew for each. Clean activations are
 constants in the reconstruction of layers, unless ``Pathways(detach=False)``: in the program they are not, which can
-shrink them. Assignments are recomputed for all rows each epoch; the program keeps those seen on the way, and normalises
-rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied; phases have
-budgets in place of its stopping on a held-out part. The default start is a linkage of the codes' graph; the program
-takes path-integral linkage for some data sets and k-means for others. Weights start by He's rule in place of Glorot's.
-Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets of each batch, corrected;
-``Balance(as_written=True)`` brings its faults back. The article gives neither rate nor epochs.
+shrink them. Assignments are recomputed for all rows each epoch; the program keeps those seen on the way, and
+normalises rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied;
+phases have budgets in place of its stopping on a held-out part. The default start is a linkage of the codes' graph;
+the program takes path-integral linkage for some data sets and k-means for others. Images are shifted and turned a
+little before every step but those of the pretraining; targets are made of them as they are. Weights start by He's rule
+in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets of
+each batch, corrected; ``Balance(as_written=True)`` brings its faults back. The article gives neither rate nor epochs.
 
 References
 ----------
@@ -181,8 +182,10 @@ class DEPICT(AbstractDeepClusterer):
         start: Start | None = "linkage",
         refresh: Refresh = Refresh(),
         pretrain: Schedule = Schedule(decay=Cosine()),
-        settle: Schedule = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=6_000), lr=3e-4),
-        schedule: Schedule = Schedule(lr=1e-4, decay=Cosine(), clip_norm=5.0),
+        settle: Schedule = Schedule(
+            epochs=Budget(passes=20, least_steps=500, most_steps=6_000), lr=3e-4, augment="auto"
+        ),
+        schedule: Schedule = Schedule(lr=1e-4, decay=Cosine(), clip_norm=5.0, augment="auto"),
         trainer: Trainer = Trainer(),
         n_init: Count = 1,
         channels: Channels | None = None,

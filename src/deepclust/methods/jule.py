@@ -39,7 +39,7 @@ Yang, Parikh, Batra (2016), "Joint unsupervised learning of deep representations
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -53,6 +53,7 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
+from deepclust.engine.samplers import Pairs
 from deepclust.graph import global_affinity
 from deepclust.model import AbstractClusterModel
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
@@ -279,28 +280,6 @@ class JULEModel(AbstractClusterModel):
     def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
         """Return minus the mean squared distance to the near exemplars."""
         return self.head.score(self.embed(x))
-
-
-class Pairs:
-    """A sampler: rows at random, each with a random other row of its own cluster, where there is one."""
-
-    def __init__(self, labels: Int64[Tensor, " n"]) -> None:
-        self.order = torch.argsort(labels, stable=True)
-        sizes = torch.bincount(labels)
-        self.first = torch.cumsum(sizes, 0) - sizes
-        self.sizes, self.labels = sizes, labels
-        self.place = torch.empty_like(self.order)
-        self.place[self.order] = torch.arange(len(labels))
-
-    def __call__(self, n: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the row numbers of each step, every row once."""
-        half = max(1, batch_size // 2)
-        for _ in range(steps):
-            rows = torch.randperm(n, generator=generator)[:half]
-            own = self.labels[rows]
-            step = 1 + (torch.rand(len(rows), generator=generator) * (self.sizes[own] - 1)).long()
-            mates = self.order[self.first[own] + (self.place[rows] - self.first[own] + step) % self.sizes[own]]
-            yield torch.unique(torch.cat([rows, mates]))
 
 
 def _state(linkage: LocalLinkage, before: dict[str, Tensor] | None = None) -> dict[str, Tensor]:

@@ -129,6 +129,12 @@ def paired(down: list[list[nn.Module]], up: list[list[nn.Module]]) -> Stages:
     return tuple((nn.Sequential(*a), nn.Sequential(*b)) for a, b in zip(down, reversed(up), strict=True))
 
 
+def channels_last(network: Autoencoder) -> Autoencoder:
+    """Keep images with their channels innermost, which makes convolutions with many channels faster."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def initialise(module: nn.Module) -> None:
     """Glorot-uniform weights and zero biases, the papers' common choice."""
     if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):

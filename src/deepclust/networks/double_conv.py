@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise
 from deepclust.networks.conv import halved_sides, up_padding
 from deepclust.params import Count, NonNegativeFloat
 
@@ -65,7 +64,7 @@ class DoubleConv(AbstractNetwork):
         head = nn.Linear(flat, self.latent)
         network = Autoencoder(nn.Sequential(*down, nn.Flatten()), head, decoder, width=flat, latent=self.latent)
         network.apply(initialise)
-        return network.to(memory_format=torch.channels_last)  # convolutions with many channels are faster so
+        return channels_last(network)
 
     def _unit(self) -> nn.Module:
         return nn.LeakyReLU(self.slope)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
 from deepclust.params import Count
 
 
@@ -51,7 +50,7 @@ class Narrow(AbstractNetwork):
         network = Autoencoder(encoder, nn.Identity(), decoder, width=latent, latent=latent)
         network.stages = paired([*down, halve], [double, *reversed(up)])
         network.apply(initialise)
-        return network.to(memory_format=torch.channels_last)  # convolutions with many channels are faster so
+        return channels_last(network)
 
 
 def _unit(channels: int) -> list[nn.Module]:

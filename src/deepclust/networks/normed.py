@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
 from deepclust.params import Count
 
 _KERNELS = ((6, 1, 0), (6, 1, 0), (4, 2, 1))  # side, stride, padding
@@ -68,4 +67,4 @@ class Normed(AbstractNetwork):
         network = Autoencoder(encoder, head, decoder, width=self.dense, latent=self.latent)
         network.stages = paired([*down, [nn.Flatten(), head]], [unfold, *reversed(up)])
         network.apply(initialise)
-        return network.to(memory_format=torch.channels_last)  # convolutions with many channels are faster so
+        return channels_last(network)

@@ -1,0 +1,154 @@
+"""The networks of SpectralNet, and the parameters that describe them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from deepclust.engine import Budget, Schedule
+from deepclust.model import AbstractClusterModel
+from deepclust.networks.autoencoder import Autoencoder, initialise
+from deepclust.networks.heads import CenterHead
+from deepclust.networks.likelihood import AbstractLikelihood
+from deepclust.networks.orthonormal import Orthonormal, OrthonormalLayer
+from deepclust.networks.precision import full_precision
+from deepclust.params import AbstractParameters, Auto, Count, NonNegativeFloat, PositiveFloat
+
+_PAIRS = Schedule(epochs=Budget(passes=20, least_steps=1_000, most_steps=4_000), batch_size=384)
+
+
+@dataclass(frozen=True, repr=False)
+class Siamese(AbstractParameters):
+    """The network whose distances give the graph.
+
+    Parameters
+    ----------
+    hidden
+        Units of all its layers, the last of which is the embedding; all are ReLU, as published.
+    neighbors
+        Near rows that are pairs; each has as many pairs with others.
+    margin
+        Beyond which pairs with others cost nothing.
+    slack
+        Up to which pairs of neighbours cost nothing; 0.05 in the TensorFlow program.
+    schedule
+        Of its training; a batch holds a third each of rows, their neighbours and others.
+    """
+
+    hidden: tuple[Count, ...] = (1024, 1024, 512, 10)
+    neighbors: Count = 2
+    margin: PositiveFloat = 1.0
+    slack: NonNegativeFloat = 0.0
+    schedule: Schedule = _PAIRS
+
+
+@dataclass(frozen=True, repr=False)
+class SpectralMap(AbstractParameters):
+    """The network whose outputs become the eigenvectors.
+
+    Parameters
+    ----------
+    hidden
+        Units of its hidden layers; ``"auto"`` takes the published 1024, 1024, 512 for codes, 128 and 128 for rows
+        that are their own.
+    units
+        What they are.
+    normalized
+        Of the symmetric Laplacian instead of the plain one; edges of the whole graph always stand for the normalised
+        cut.
+    """
+
+    hidden: tuple[Count, ...] | Auto = "auto"
+    units: Literal["relu", "leaky", "softplus"] = "relu"
+    normalized: bool = False
+
+
+class SpectralNetModel(AbstractClusterModel):
+    """Auto-encoder, Siamese network, spectral map, orthonormal layer, centres."""
+
+    shift: Tensor
+    unit: Tensor
+
+    def __init__(
+        self,
+        network: Autoencoder | None,
+        likelihood: AbstractLikelihood,
+        size: int,
+        k: int,
+        siamese: Siamese | None,
+        mapping: SpectralMap,
+        rule: Orthonormal,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.likelihood = likelihood
+        self.register_buffer("shift", torch.zeros(size))
+        self.register_buffer("unit", torch.ones(()))
+        self.siamese = None if siamese is None else _layers((size, *siamese.hidden), nn.ReLU)
+        unit = {"relu": nn.ReLU, "leaky": nn.LeakyReLU, "softplus": nn.Softplus}[mapping.units]
+        small = (128, 128) if network is None else (1024, 1024, 512)
+        sizes = (size, *(small if isinstance(mapping.hidden, str) else mapping.hidden))
+        self.mapping = nn.Sequential(*_layers(sizes, unit), nn.Linear(sizes[-1], k), nn.Tanh())
+        for part in filter(None, (self.siamese, self.mapping)):
+            part.apply(initialise)
+        self.last = OrthonormalLayer(k, rule)
+        self.head = CenterHead(k, k)
+
+    @torch.no_grad()
+    def measure(self, codes: Float[Tensor, "n d"]) -> None:
+        """Bring codes to mean zero and a mean square of one."""
+        self.shift.copy_(codes.double().mean(0))
+        self.unit.copy_(codes.double().var(dim=0, correction=0).mean().sqrt().clamp(min=1e-12))
+
+    def raw_code(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
+        """Return codes as the auto-encoder gives them."""
+        return x.flatten(1) if self.network is None else self.network.embed(x)
+
+    def code(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
+        """Return codes."""
+        return (self.raw_code(x) - self.shift) / self.unit
+
+    def distances_of(self, codes: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
+        """Return the points whose distances give the graph."""
+        with full_precision(codes):
+            points: Tensor = codes if self.siamese is None else self.siamese(codes.float())
+        return points
+
+    def metric(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b e"]:
+        """Return the same for rows."""
+        return self.distances_of(self.code(x))
+
+    def raw_of(self, codes: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the map's outputs before the last layer."""
+        with full_precision(codes):
+            raw: Tensor = self.mapping(codes.float())
+        return raw
+
+    def raw(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the same for rows."""
+        return self.raw_of(self.code(x))
+
+    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the spectral embedding."""
+        y: Tensor = self.last(self.raw(x))
+        return y.float()
+
+    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the probability of every cluster; the nearest centre has the largest."""
+        return self.head.assign(self.embed(x))
+
+    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+        """Return minus the squared distance to the nearest centre."""
+        return self.head.score(self.embed(x))
+
+
+def _layers(sizes: tuple[int, ...], unit: type[nn.Module]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(sizes):
+        layers += [nn.Linear(wide, narrow), unit()]
+    return nn.Sequential(*layers)
