@@ -28,6 +28,8 @@ def shortened(parameters, short):
         for key, value in parameters.get_params(deep=False).items()
         if isinstance(value, AbstractParameters)
     }
+    if isinstance(getattr(parameters, "hidden", None), (tuple, str)):
+        inner["hidden"] = (32, 16)
     return parameters(**inner) if inner else parameters
 
 

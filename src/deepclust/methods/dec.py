@@ -26,12 +26,12 @@ Deviations
 ----------
 By default the centres are the means of a linkage of the codes' neighbour graph, not of k-means; its clusters are not
 round, so they themselves are the targets of the first fifth of the phase, until the codes have become so. Images get a
-convolutional network (DCEC is `IDEC` with `Halving`); rows are shuffled; the optimiser is Adam with a falling rate, since
-the published rates belong to one scale of the data and one normalisation of the loss. Reconstruction is the likelihood
-of VaDE, summed over values. While clustering, images are shifted and turned a little before every step; targets are
-made of them as they are. Presets ``"paper"`` have the published settings, with the loss summed over values, mean over
-rows, as the original program has it (IDEC: mean over values); values are scaled to [0, 1], where DEC's program has
-MNIST in [0, 5.1]. DEC's initial weights are Glorot's, not its own.
+convolutional network (DCEC is `IDEC` with `Halving`); rows are shuffled; the optimiser is Adam with a falling rate,
+since the published rates belong to one scale of the data and one normalisation of the loss. Reconstruction is the
+likelihood of VaDE, summed over values. While clustering, images are shifted and turned a little before every step;
+targets are made of them as they are. Presets ``"paper"`` have the published settings, with the loss summed over
+values, mean over rows, as the original program has it (IDEC: mean over values); values are scaled to [0, 1], where
+DEC's program has MNIST in [0, 5.1]. DEC's initial weights are Glorot's, not its own.
 
 References
 ----------

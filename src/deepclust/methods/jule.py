@@ -66,11 +66,12 @@ from deepclust.params import (
     ClusterCount,
     Count,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     RandomState,
     Share,
 )
-from deepclust.partition.linkage import MergeTree, split_largest
+from deepclust.partition.linkage import MergeTree, agglomerate, split_largest
 from deepclust.partition.local_linkage import LocalLinkage
 
 _EXEMPLARS = 20_000
@@ -88,12 +89,19 @@ class Merging(AbstractParameters):
         Neighbours a row in the graph.
     around, contrast
         Nearest clusters that a pair must stand out from, and the weight of that.
+    contrast_above
+        It counts while there are more clusters than this, as in the published program.
+    outlier_share
+        Clusters smaller than this share of an average one do not count among the k; 0 is the published algorithm, which
+        a few rows that nothing points at cost whole clusters.
     """
 
     eta: Share = 0.9
     neighbors: Count = 20
     around: Count = 5
     contrast: NonNegativeFloat = 1.0
+    contrast_above: NonNegativeInt = 100
+    outlier_share: Share = 0.05
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,7 +237,14 @@ class JULE(AbstractDeepClusterer):
         rule = self.merging
         graph = global_affinity(points, rule.neighbors)
         start = None if first is None else first.numpy()
-        return LocalLinkage(graph, points, first=start, around=rule.around, contrast=rule.contrast)
+        return LocalLinkage(
+            graph,
+            points,
+            first=start,
+            around=rule.around,
+            contrast=rule.contrast,
+            contrast_above=rule.contrast_above,
+        )
 
     def _first(self, raw: Float[Tensor, "n d"]) -> dict[str, Tensor]:
         """Return the first clusters, and what agglomeration of the rows as they are makes of them."""
@@ -238,18 +253,16 @@ class JULE(AbstractDeepClusterer):
         return {**state, "start": self._down_to_k(linkage)}
 
     def _down_to_k(self, linkage: LocalLinkage) -> Int64[Tensor, " n"]:
-        while len(linkage.members) > self.n_clusters:
-            linkage.merge_best()
-        labels = linkage.labels()
-        if len(linkage.members) < self.n_clusters:
-            labels = split_largest(linkage.points, labels, self.n_clusters)
-        return torch.from_numpy(labels)
+        return torch.from_numpy(agglomerate(linkage, self.n_clusters, self.merging.outlier_share))
 
     def _merge(self, features: Float[Tensor, "n d"], before: dict[str, Tensor]) -> dict[str, Tensor]:
         """Merge a share of the clusters; the tree goes on where the last period left it."""
         linkage = self._linkage(features, before["labels"])
         have = len(linkage.members)
         left = max(self.n_clusters, have - math.ceil(self.merging.eta * have))
+        if left == self.n_clusters:
+            labels = self._down_to_k(linkage)
+            return {**_state(linkage, before), "labels": labels}
         while len(linkage.members) > left:
             linkage.merge_best()
         return _state(linkage, before)
@@ -320,7 +333,7 @@ def _paper(data: str | None) -> dict[str, Any]:
     faces = data in ("cmu-pie", "umist", "frgc", "ytf")
     return {
         "network": Pooled(),
-        "merging": Merging(eta=0.2 if faces else 0.9),
+        "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }

@@ -87,7 +87,8 @@ def orthonormal_weights(y: Float[Tensor, "m k"], rule: Orthonormal) -> Float[Ten
         missing = (rule.floor * mean - values[0]).clamp(min=0)
     if rule.kind == "qr":
         # The factor of the outputs with a multiple of the identity below them: the same Gram matrix, no squaring.
-        r = torch.linalg.qr(torch.cat([y, (m * missing).sqrt() * eye]), mode="r").R if missing > 0 else _factor(y)
+        below = torch.cat([y, (m * missing).sqrt() * eye]) if missing > 0 else y
+        r = torch.linalg.qr(below, mode="reduced").R
         return m**0.5 * torch.linalg.solve_triangular(r, eye, upper=True)
     lower = torch.linalg.cholesky(gram + missing * eye)
     weights = torch.linalg.solve_triangular(lower, eye, upper=False).mT
@@ -98,10 +99,6 @@ def orthonormal_weights(y: Float[Tensor, "m k"], rule: Orthonormal) -> Float[Ten
             turn = lower.mT @ (basis * spectrum.rsqrt()) @ basis.mT
         weights = weights @ turn
     return weights
-
-
-def _factor(y: Tensor) -> Tensor:
-    return torch.linalg.qr(y, mode="reduced").R
 
 
 def orthonormality_error(y: Float[Tensor, "m k"]) -> float:

@@ -25,6 +25,8 @@ class LocalLinkage(DegreeLinkage):
         :math:`K_c`, nearest clusters that are looked at.
     contrast
         :math:`\lambda`; 0 is plain graph degree linkage.
+    contrast_above
+        The contrast counts while there are more clusters than this.
 
     References
     ----------
@@ -39,14 +41,17 @@ class LocalLinkage(DegreeLinkage):
         first: Indices | None = None,
         around: int = 5,
         contrast: float = 1.0,
+        contrast_above: int = 0,
     ) -> None:
-        self.around, self.contrast = around, contrast
+        self.around, self.contrast, self.contrast_above = around, contrast, contrast_above
         super().__init__(graph, points, first=first)
 
     def score(self, c: int) -> tuple[float, int]:
         """Return a cluster's score and the cluster that it would be merged with."""
         ranked = sorted(((self.affinity(c, other), -other) for other in self.near[c]), reverse=True)
         best, partner = ranked[0]
+        if len(self.members) <= self.contrast_above:
+            return best, -partner
         others = [affinity for affinity, _ in ranked[1 : self.around]]
         missing = max(0, min(self.around, len(self.members)) - 1 - len(others))  # unlinked clusters have affinity zero
         gain = sum(best - affinity for affinity in others) + missing * best

@@ -83,8 +83,8 @@ class SpectralNet(AbstractDeepClusterer):
         rows of ten values or fewer), a builder, your own ``(encoder, decoder)`` modules, or None for the rows as they
         are.
     siamese
-        The network that gives the graph; None takes distances between codes, and ``"auto"`` does so where the rows are
-        their own codes.
+        The network that gives the graph; None takes distances between codes, which rows that ``network="auto"`` leaves
+        as they are do anyway.
     affinity
         The graph.
     mapping
@@ -110,7 +110,7 @@ class SpectralNet(AbstractDeepClusterer):
         n_clusters: ClusterCount = 10,
         *,
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] | None = "auto",
-        siamese: Siamese | Auto | None = "auto",
+        siamese: Siamese | None = Siamese(),
         affinity: Affinity = Affinity(),
         mapping: SpectralMap = SpectralMap(),
         orthonormal: Orthonormal = Orthonormal(),
@@ -147,9 +147,7 @@ class SpectralNet(AbstractDeepClusterer):
         )
 
     def _metric(self, spec: Spec) -> Siamese | None:
-        if isinstance(self.siamese, str):
-            return Siamese() if self._has_code(spec) else None
-        return self.siamese
+        return self.siamese if self.network is None or self._has_code(spec) else None
 
     def _build(self, spec: Spec) -> SpectralNetModel:
         default: AbstractNetwork = Conv() if spec.is_image else MLP()
