@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deepclust.methods.dcn import DCN
     from deepclust.methods.dec import DEC, IDEC
     from deepclust.methods.depict import DEPICT, Balance, Pathways
+    from deepclust.methods.dual_autoencoder import Dual, DualAutoencoderSpectral, Information, SpectralHead
     from deepclust.methods.gmvae import GMVAE, Gumbel, Marginal, Style
     from deepclust.methods.graph_agglomeration import GraphAgglomeration
     from deepclust.methods.jule import JULE, Merging, Triplet
@@ -38,6 +39,10 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "Affinity": "objectives.affinity",
+    "Dual": "methods.dual_autoencoder",
+    "DualAutoencoderSpectral": "methods.dual_autoencoder",
+    "Information": "methods.dual_autoencoder",
+    "SpectralHead": "methods.dual_autoencoder",
     "Orthonormal": "networks.orthonormal",
     "Siamese": "methods.spectralnet",
     "SpectralMap": "methods.spectralnet",
@@ -107,12 +112,15 @@ __all__ = [
     "Cosine",
     "Decay",
     "DoubleConv",
+    "Dual",
+    "DualAutoencoderSpectral",
     "Gaussian",
     "GraphAgglomeration",
     "Guide",
     "Gumbel",
     "Halving",
     "Handover",
+    "Information",
     "Inverse",
     "Marginal",
     "Merging",
@@ -124,6 +132,7 @@ __all__ = [
     "Refresh",
     "Schedule",
     "Siamese",
+    "SpectralHead",
     "SpectralMap",
     "SpectralNet",
     "Stacked",

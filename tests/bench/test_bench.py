@@ -107,6 +107,14 @@ def test_wrong_specs_are_refused(text, sentence, tmp_path):
         read_spec(tmp_path / "absent.toml")
 
 
+def test_none_in_a_spec_is_none(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(
+        '[[run]]\nname = "dec-plain"\nmethod = "dec"\nparams = { schedule__augment = "none" }\ndatasets = ["digits"]'
+    )
+    assert read_spec(path)[0].configuration.params == {"schedule__augment": None}
+
+
 def test_committed_specs_can_be_read():
     for path in (ROOT / "benchmarks" / "quality").glob("*.toml"):
         if path.name != "published.toml":

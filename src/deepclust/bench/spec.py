@@ -33,7 +33,7 @@ class Configuration:
     preset
         Named settings, such as ``"paper"``; its data set is the one that it runs on.
     params
-        Settings that differ from defaults or preset.
+        Settings that differ from defaults or preset; in a spec ``"none"`` is None, which TOML lacks.
     max_seconds
         Time limit of one seed; None is none.
     protocol
@@ -113,7 +113,7 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
         name=name,
         method=method,
         preset=entry.get("preset"),
-        params=entry.get("params", {}),
+        params={key: None if value == "none" else value for key, value in entry.get("params", {}).items()},
         max_seconds=entry.get("max_seconds"),
         protocol=protocol,
     )

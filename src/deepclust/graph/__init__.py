@@ -1,6 +1,19 @@
 """Neighbour graphs: closed form, beside the objectives."""
 
-from deepclust.graph.affinity import gaussian_affinity, global_affinity, local_affinity, transition_matrix
+from deepclust.graph.affinity import (
+    gaussian_affinity,
+    global_affinity,
+    local_affinity,
+    transition_matrix,
+    weighted_edges,
+)
 from deepclust.graph.neighbours import nearest_neighbors
 
-__all__ = ["gaussian_affinity", "global_affinity", "local_affinity", "nearest_neighbors", "transition_matrix"]
+__all__ = [
+    "gaussian_affinity",
+    "global_affinity",
+    "local_affinity",
+    "nearest_neighbors",
+    "transition_matrix",
+    "weighted_edges",
+]

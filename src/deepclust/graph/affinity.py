@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deepclust.graph.neighbours import nearest_neighbors
+from deepclust.objectives.affinity import Affinity
+
+_NEIGHBORS = 30  # where a rule names none
 
 
 def local_affinity(z: npt.NDArray[np.floating], neighbors: int) -> scipy.sparse.csr_array:
@@ -83,6 +89,19 @@ def gaussian_affinity(
     weights = np.exp(-(distances**2) / (factor * sigma[:, None] * sigma[index]))
     graph = _graph(weights, index)
     return scipy.sparse.csr_array((graph + graph.T) / 2)
+
+
+def weighted_edges(points: Float[Tensor, "n d"], rule: Affinity) -> dict[str, Tensor]:
+    """Return the graph of all rows that a rule describes: ``row``, ``column`` and ``weight`` of its edges, by row."""
+    graph = gaussian_affinity(
+        points.double().numpy(),
+        rule.neighbors or _NEIGHBORS,
+        scale=rule.scale,
+        scale_neighbor=rule.scale_neighbor,
+        factor=rule.factor,
+    ).tocoo()
+    row, column = (torch.from_numpy(part.astype("int64")) for part in (graph.row, graph.col))
+    return {"row": row, "column": column, "weight": torch.from_numpy(graph.data)}
 
 
 def global_affinity(z: npt.NDArray[np.floating], neighbors: int, *, scale: float = 1.0) -> scipy.sparse.csr_array:

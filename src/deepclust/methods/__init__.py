@@ -61,6 +61,12 @@ _ENTRIES = (
     Entry("depict", "depict", "DEPICT", "soft-max on a convolutional auto-encoder, balanced targets, a noisy pathway"),
     Entry("jule", "jule", "JULE", "agglomeration and representation in turns, from many clusters down to k"),
     Entry("spectralnet", "spectralnet", "SpectralNet", "spectral clustering by a network that gives the eigenvectors"),
+    Entry(
+        "dual_autoencoder",
+        "dual_autoencoder",
+        "DualAutoencoderSpectral",
+        "dual auto-encoder and spectral network, jointly",
+    ),
     Entry("kmeans", "baselines", "kmeans", "k-means on the rows as they are", "baseline"),
     Entry("gmm", "baselines", "gmm", "Gaussian mixture on principal components", "baseline"),
     Entry("spectral", "baselines", "spectral", "spectral cut of the neighbour graph", "baseline"),

@@ -49,7 +49,7 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Triples, Walks
-from deepclust.graph import gaussian_affinity, nearest_neighbors
+from deepclust.graph import nearest_neighbors, weighted_edges
 from deepclust.methods.spectralnet.model import Siamese, SpectralMap, SpectralNetModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
 from deepclust.networks.likelihood import likelihood_scaling, make_likelihood, resolve_likelihood
@@ -211,19 +211,7 @@ class SpectralNet(AbstractDeepClusterer):
     def _train_on_edges(self, model: SpectralNetModel, session: Session, codes: Tensor, points: Tensor) -> None:
         rule = self.affinity
 
-        def build() -> dict[str, Tensor]:
-            count = rule.neighbors or 30
-            graph = gaussian_affinity(
-                points.double().numpy(),
-                count,
-                scale=rule.scale,
-                scale_neighbor=rule.scale_neighbor,
-                factor=rule.factor,
-            ).tocoo()
-            row, column = (torch.from_numpy(part.astype("int64")) for part in (graph.row, graph.col))
-            return {"row": row, "column": column, "weight": torch.from_numpy(graph.data)}
-
-        graph = session.once("graph", build)
+        graph = session.once("graph", lambda: weighted_edges(points, rule))
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
             raw = model.raw_of(codes[batch.index.cpu()].to(batch.x.device))
