@@ -256,7 +256,7 @@ def test_feature_names_set_output_pipeline_and_grid_search(name, blobs):
     model = small(name, epochs=1).set_output(transform="pandas").fit(X)
     assert list(model.feature_names_in_) == list(X.columns)
     frame = model.transform(X)
-    assert list(frame.columns) == [f"{name.replace('_', '')}{i}" for i in range(4)]
+    assert list(frame.columns) == [f"{type(model).__name__.lower()}{i}" for i in range(4)]
     assert make_pipeline(StandardScaler(), small(name, epochs=1)).fit_predict(blobs[0]).shape == (150,)
     grid = {"trainer__batch_size": [16, 32], "network__latent": [2, 3]}
     search = GridSearchCV(small(name, epochs=1), grid, cv=2, error_score="raise").fit(blobs[0])
