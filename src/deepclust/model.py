@@ -9,6 +9,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from deepclust.networks.autoencoder import Autoencoder
+from deepclust.networks.heads import AbstractGenerativeHead, AbstractHead
+from deepclust.networks.likelihood import AbstractLikelihood
+from deepclust.networks.variational import Variational
+
 
 class AbstractClusterModel(nn.Module, ABC):
     """A network that embeds rows and assigns them to clusters. Rows come scaled by the fitted `Scaler`."""
@@ -82,3 +87,78 @@ class AbstractVariationalModel(AbstractGenerativeModel):
         draws = noise.to(x.device)
         weights = torch.stack([self.log_weights(x, draw.expand(len(x), -1)) for draw in draws])
         return torch.logsumexp(weights, dim=0) - math.log(len(draws))
+
+
+class UnitClassModel(AbstractGenerativeModel):
+    """A generative model whose classes are equally large, and Gaussian with unit variance around ``means``."""
+
+    means: nn.Parameter
+
+    @property
+    def cluster_weights(self) -> Float[Tensor, " k"]:
+        """Uniform."""
+        return torch.full((len(self.means),), 1 / len(self.means))
+
+    @property
+    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Class means, and the unit deviation around them."""
+        return self.means.detach(), torch.ones_like(self.means)
+
+    def sample_codes(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw codes around class means."""
+        noise = torch.randn(len(clusters), self.means.shape[1], generator=generator)
+        return self.means[clusters] + temperature * noise
+
+
+class PartitionModel(AbstractDecodingModel):
+    """An auto-encoder and a partition of its codes."""
+
+    def __init__(self, network: Autoencoder | Variational, likelihood: AbstractLikelihood, head: AbstractHead) -> None:
+        super().__init__()
+        self.network = network
+        self.likelihood = likelihood
+        self.head = head
+
+    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
+        """Return (mean) codes."""
+        return self.network.embed(x)
+
+    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
+        """Return the partition's probabilities."""
+        return self.head.assign(self.embed(x))
+
+    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
+        """Return how well codes fit the partition: log-density, or minus the squared distance."""
+        return self.head.score(self.embed(x))
+
+    def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
+        """Return the mean row of every code."""
+        return self.likelihood.mean(self.network.decode(z))
+
+
+class GenerativePartitionModel(PartitionModel, AbstractGenerativeModel):
+    """One whose partition has a density, so that new members can be drawn."""
+
+    head: AbstractGenerativeHead
+
+    @property
+    def cluster_weights(self) -> Float[Tensor, " k"]:
+        """Share of every cluster."""
+        return self.head.weights
+
+    @property
+    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """Mean and standard deviations of every component."""
+        return self.head.moments
+
+    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the posterior of every component given a code."""
+        return self.head.assign(z)
+
+    def sample_codes(
+        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
+    ) -> Float[Tensor, "n d"]:
+        """Draw codes from components."""
+        return self.head.sample(clusters, generator, temperature)

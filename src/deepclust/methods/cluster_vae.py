@@ -50,7 +50,7 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
 from deepclust.guidance import Guide
-from deepclust.model import AbstractVariationalModel
+from deepclust.model import AbstractVariationalModel, UnitClassModel
 from deepclust.networks import MLP, AbstractNetwork, DoubleConv, Scaling, Variational, build_network
 from deepclust.networks.autoencoder import Autoencoder, initialise
 from deepclust.networks.expectation import expected_nll
@@ -184,7 +184,7 @@ class ClusterVAE(AbstractDeepClusterer):
         return terms
 
 
-class ClusterVAEModel(AbstractVariationalModel):
+class ClusterVAEModel(UnitClassModel, AbstractVariationalModel):
     """Networks, classifier and class means."""
 
     unit: Tensor
@@ -257,23 +257,6 @@ class ClusterVAEModel(AbstractVariationalModel):
         prior = torch.logsumexp(log_normal(z, self.means, torch.zeros_like(self.means)), dim=1)
         prior = prior - torch.tensor(float(len(self.means))).log()
         return prior - self.likelihood.nll(self.output(z), x) - log_density(z, mean, log_var)
-
-    @property
-    def cluster_weights(self) -> Float[Tensor, " k"]:
-        """Uniform."""
-        return torch.full((len(self.means),), 1 / len(self.means))
-
-    @property
-    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
-        """Class means, and the unit deviation around them."""
-        return self.means.detach(), torch.ones_like(self.means)
-
-    def sample_codes(
-        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
-    ) -> Float[Tensor, "n d"]:
-        """Draw codes around class means."""
-        noise = torch.randn(len(clusters), self.means.shape[1], generator=generator)
-        return self.means[clusters] + temperature * noise
 
     def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """Return the classifier's answer."""

@@ -41,7 +41,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from deepclust.base import AbstractDeepClusterer
@@ -49,12 +49,10 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Cosine, Phase, Schedule, Session, Trainer
 from deepclust.guidance import find_start
-from deepclust.model import AbstractGenerativeModel
+from deepclust.model import GenerativePartitionModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
-from deepclust.networks.autoencoder import Autoencoder
 from deepclust.networks.heads import CenterHead
 from deepclust.networks.likelihood import (
-    AbstractLikelihood,
     Gaussian,
     Likelihood,
     likelihood_scaling,
@@ -135,7 +133,8 @@ class DCN(AbstractDeepClusterer):
     def _build(self, spec: Spec) -> DCNModel:
         default: AbstractNetwork = Conv() if spec.is_image else MLP()
         likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "DCN"), spec)
-        return DCNModel(build_network(self.network, default, likelihood.decoded(spec)), likelihood, self.n_clusters)
+        network = build_network(self.network, default, likelihood.decoded(spec))
+        return DCNModel(network, likelihood, CenterHead(self.n_clusters, network.latent))
 
     def _recipe(self, model: DCNModel, session: Session) -> None:
         # 1. Pretrain an auto-encoder.
@@ -204,50 +203,10 @@ class Members:
         self.labels, self.counts = state["labels"], state["counts"]
 
 
-class DCNModel(AbstractGenerativeModel):
+class DCNModel(GenerativePartitionModel):
     """An auto-encoder, and centres among its codes."""
 
-    def __init__(self, autoencoder: Autoencoder, likelihood: AbstractLikelihood, k: int) -> None:
-        super().__init__()
-        self.network = autoencoder
-        self.likelihood = likelihood
-        self.head = CenterHead(k, autoencoder.latent)
-
-    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
-        """Return codes."""
-        return self.network.embed(x)
-
-    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
-        """Return the probability of every cluster; the nearest centre has the largest."""
-        return self.head.assign(self.embed(x))
-
-    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
-        """Return minus the squared distance to the nearest centre."""
-        return self.head.score(self.embed(x))
-
-    def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
-        """Return the mean row of every code."""
-        return self.likelihood.mean(self.network.decode(z))
-
-    @property
-    def cluster_weights(self) -> Float[Tensor, " k"]:
-        """Share of the rows that every cluster has."""
-        return self.head.weights
-
-    @property
-    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
-        """Centres, and the deviation that the inertia gives."""
-        return self.head.moments
-
-    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-        """Return the probability of every cluster given a code."""
-        return self.head.assign(z)
-
-    def sample_codes(
-        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
-    ) -> Float[Tensor, "n d"]:
-        """Draw codes around centres."""
-        return self.head.sample(clusters, generator, temperature)
+    head: CenterHead
 
 
 def _paper() -> dict[str, Any]:

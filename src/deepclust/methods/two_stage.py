@@ -37,16 +37,15 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Cosine, Phase, Schedule, Session, Trainer
-from deepclust.model import AbstractDecodingModel, AbstractGenerativeModel
+from deepclust.model import GenerativePartitionModel, PartitionModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, Variational, build_network
-from deepclust.networks.autoencoder import Autoencoder
 from deepclust.networks.heads import (
     AbstractGenerativeHead,
     AbstractHead,
@@ -55,7 +54,6 @@ from deepclust.networks.heads import (
     MixtureHead,
 )
 from deepclust.networks.likelihood import (
-    AbstractLikelihood,
     Likelihood,
     likelihood_scaling,
     make_likelihood,
@@ -131,15 +129,15 @@ class TwoStage(AbstractDeepClusterer):
     def _scaling(self, spec: Spec) -> Scaling:
         return likelihood_scaling(resolve_likelihood(self.likelihood, spec, "TwoStage"))
 
-    def _build(self, spec: Spec) -> TwoStageModel:
+    def _build(self, spec: Spec) -> PartitionModel:
         default: AbstractNetwork = Conv() if spec.is_image else MLP()
         likelihood = make_likelihood(resolve_likelihood(self.likelihood, spec, "TwoStage"), spec)
         autoencoder = build_network(self.network, default, likelihood.decoded(spec))
         network = Variational(autoencoder) if self.variational else autoencoder
         head = self._head(autoencoder.latent, spec.n)
         if isinstance(head, AbstractGenerativeHead):
-            return GenerativeTwoStageModel(network, likelihood, head)
-        return TwoStageModel(network, likelihood, head)
+            return GenerativePartitionModel(network, likelihood, head)
+        return PartitionModel(network, likelihood, head)
 
     def _head(self, d: int, n: int) -> AbstractHead:
         k = self.n_clusters
@@ -149,7 +147,7 @@ class TwoStage(AbstractDeepClusterer):
             return MixtureHead(k, d)
         return ExemplarHead(k, d, min(n, self._most()))
 
-    def _recipe(self, model: TwoStageModel, session: Session) -> None:
+    def _recipe(self, model: PartitionModel, session: Session) -> None:
         # 1. Learn codes.
         if isinstance(model.network, Variational):
             trains: list[nn.Module] = [model.network, model.likelihood]
@@ -166,7 +164,7 @@ class TwoStage(AbstractDeepClusterer):
     def _most(self) -> int:
         return _EXEMPLARS if self.partition == "spectral" else _LAID_OUT
 
-    def _bound(self, model: TwoStageModel, batch: Batch) -> Mapping[str, Tensor]:
+    def _bound(self, model: PartitionModel, batch: Batch) -> Mapping[str, Tensor]:
         """Return the negative evidence lower bound of a standard normal prior."""
         assert isinstance(model.network, Variational)
         noisy = batch.x * (torch.rand_like(batch.x) >= self.noise) if self.noise else batch.x
@@ -195,55 +193,3 @@ class TwoStage(AbstractDeepClusterer):
             generator = torch.Generator().manual_seed(seed)
             chosen = torch.randperm(len(codes), generator=generator)[:most].sort().values
         return {"codes": codes[chosen], "labels": labels[chosen]}
-
-
-class TwoStageModel(AbstractDecodingModel):
-    """An auto-encoder and a partition of its codes."""
-
-    def __init__(self, network: Autoencoder | Variational, likelihood: AbstractLikelihood, head: AbstractHead) -> None:
-        super().__init__()
-        self.network = network
-        self.likelihood = likelihood
-        self.head = head
-
-    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
-        """Return (mean) codes."""
-        return self.network.embed(x)
-
-    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
-        """Return the partition's probabilities."""
-        return self.head.assign(self.embed(x))
-
-    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
-        """Return how well codes fit the partition: log-density, or minus the squared distance."""
-        return self.head.score(self.embed(x))
-
-    def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
-        """Return the mean row of every code."""
-        return self.likelihood.mean(self.network.decode(z))
-
-
-class GenerativeTwoStageModel(TwoStageModel, AbstractGenerativeModel):
-    """One whose partition has a density, so that new members can be drawn."""
-
-    head: AbstractGenerativeHead
-
-    @property
-    def cluster_weights(self) -> Float[Tensor, " k"]:
-        """Share of every cluster."""
-        return self.head.weights
-
-    @property
-    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
-        """Mean and standard deviations of every component."""
-        return self.head.moments
-
-    def code_assignment(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-        """Return the posterior of every component given a code."""
-        return self.head.assign(z)
-
-    def sample_codes(
-        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
-    ) -> Float[Tensor, "n d"]:
-        """Draw codes from components."""
-        return self.head.sample(clusters, generator, temperature)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from deepclust.engine import Budget, Schedule
-from deepclust.model import AbstractGenerativeModel
+from deepclust.model import UnitClassModel
 from deepclust.networks import Variational
 from deepclust.networks.autoencoder import Autoencoder, initialise
 from deepclust.networks.heads import CenterHead
@@ -104,10 +104,8 @@ class SpectralHead(AbstractParameters):
     settle: Schedule = _SETTLE
 
 
-class DualModel(AbstractGenerativeModel):
+class DualModel(UnitClassModel):
     """Encoder, one decoder that is used twice, discriminators, class means, and the network that gives classes."""
-
-    unit: Tensor
 
     def __init__(
         self,
@@ -211,22 +209,6 @@ class DualModel(AbstractGenerativeModel):
     def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
         """Return the mean row of every code."""
         return self.row(z)
-
-    @property
-    def cluster_weights(self) -> Float[Tensor, " k"]:
-        """Uniform."""
-        return torch.full((len(self.means),), 1 / len(self.means))
-
-    @property
-    def code_moments(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
-        """Class means, and the unit deviation around them."""
-        return self.means.detach(), torch.ones_like(self.means)
-
-    def sample_codes(
-        self, clusters: Int64[Tensor, " n"], generator: torch.Generator, temperature: float = 1.0
-    ) -> Float[Tensor, "n d"]:
-        """Draw codes around class means."""
-        return self.means[clusters] + temperature * torch.randn(len(clusters), self.means.shape[1], generator=generator)
 
 
 def _discriminator(size: int, hidden: int) -> nn.Sequential:
