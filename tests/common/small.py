@@ -14,7 +14,7 @@ def small(name, n_clusters=4, epochs=20, batch_size=32, **params):
     changed = {
         key: shortened(value, short)
         for key, value in estimator.get_params(deep=False).items()
-        if isinstance(value, AbstractParameters)
+        if isinstance(value, AbstractParameters) and key != "network"
     }
     return estimator.set_params(**{**changed, "trainer": Trainer(precision="fp32"), **params})
 

@@ -123,7 +123,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         affinity: Affinity = Affinity(),
         guide: Guide = Guide(pretrain=Schedule(epochs=Budget(most_steps=10_000), decay=Cosine(), clip_norm=5.0)),
         schedule: Schedule = Schedule(
-            epochs=Budget(passes=200, least_steps=2_000, most_steps=6_000),
+            epochs=Budget(passes=200, least_steps=1_000, most_steps=6_000),
             batch_size=512,
             decay=Cosine(),
             clip_norm=5.0,

@@ -19,7 +19,7 @@ from deepclust.networks.orthonormal import Orthonormal, OrthonormalLayer
 from deepclust.networks.precision import full_precision
 from deepclust.params import AbstractParameters, Auto, Count, NonNegativeFloat, PositiveFloat
 
-_PAIRS = Schedule(epochs=Budget(passes=20, least_steps=1_000, most_steps=4_000), batch_size=384)
+_PAIRS = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=4_000), batch_size=384)
 
 
 @dataclass(frozen=True, repr=False)
