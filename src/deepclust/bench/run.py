@@ -7,10 +7,10 @@ with a record are skipped, and a deep method goes on from its checkpoint.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +21,7 @@ from typing import Any
 
 from deepclust.atomic import atomic_file
 from deepclust.bench.spec import Task, config_hash
+from deepclust.bench.task import main as carry_out_request
 from deepclust.bench.task import make_estimator, settings_of
 from deepclust.errors import DeepclustError
 
@@ -176,6 +177,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _processes() -> Any:
+    """Return what starts processes: copies of one that has loaded the libraries, which takes seconds, and no more."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["deepclust.bench.task", "lightning_fabric", "sklearn.cluster", "sklearn.mixture"])
+    return context
+
+
 def _in_process(task: Task, root: Path, threads: int) -> dict[str, Any]:
     """Run a task in a fresh process with its share of the machine's threads."""
     work = root / task.dataset / task.configuration.name / f"seed{task.seed}" / hash_of(task)
@@ -189,13 +197,13 @@ def _in_process(task: Task, root: Path, threads: int) -> dict[str, Any]:
         "networks": str(root / "networks"),
     }
     request.write_text(json.dumps(content))
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
-    with log.open("w") as file:
-        command = [sys.executable, "-m", "deepclust.bench.task", str(request), str(out)]
-        code = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **limits}, check=False).returncode
-    if code != 0:
-        lines = log.read_text().strip().splitlines() or ["no output"]
-        raise DeepclustError(f"exit code {code}: {lines[-1]} (log: {log})")
+    log.unlink(missing_ok=True)
+    process = _processes().Process(target=carry_out_request, args=(str(request), str(out), str(log), threads))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        lines = (log.read_text().strip().splitlines() if log.exists() else []) or ["no output"]
+        raise DeepclustError(f"exit code {process.exitcode}: {lines[-1]} (log: {log})")
     record: dict[str, Any] = json.loads(out.read_text())
     return record
 

@@ -1,16 +1,18 @@
-"""One task in a process of its own: ``python -m deepclust.bench.task REQUEST.json OUT.json``."""
+"""One task in a process of its own."""
 
 from __future__ import annotations
 
 import json
+import os
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from threadpoolctl import threadpool_limits
 
 from deepclust.atomic import atomic_file
 from deepclust.base import AbstractDeepClusterer
@@ -144,14 +146,17 @@ def _used(labels: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {"n_clusters_used": len(np.unique(labels[labels >= 0]))}
 
 
-def main() -> None:
-    """Read a request, carry it out, write the record in one step."""
-    request = json.loads(Path(sys.argv[1]).read_text())
+def main(request_path: str, out: str, log: str, threads: int) -> None:
+    """Read a request, carry it out with so many threads, write the record in one step; what it prints is logged."""
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    # For libraries that are loaded from here on, and for those that are here already.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)))
+    torch.set_num_threads(threads)
+    request = json.loads(Path(request_path).read_text())
     task = Task(Configuration(**request["configuration"]), request["dataset"], request["seed"])
-    record = carry_out(task, Path(request["work"]), Path(request["networks"]))
-    with atomic_file(Path(sys.argv[2])) as part:
+    with threadpool_limits(threads):
+        record = carry_out(task, Path(request["work"]), Path(request["networks"]))
+    with atomic_file(Path(out)) as part:
         part.write_text(json.dumps(record))
-
-
-if __name__ == "__main__":
-    main()
