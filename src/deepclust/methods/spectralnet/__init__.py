@@ -50,7 +50,7 @@ from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Triples, Walks
 from deepclust.graph import nearest_neighbors, weighted_edges
-from deepclust.methods.spectralnet.model import Siamese, SpectralMap, SpectralNetModel
+from deepclust.methods.spectralnet.model import Siamese, SpectralMap, SpectralNetModel, code_spread
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
 from deepclust.networks.likelihood import likelihood_scaling, make_likelihood, resolve_likelihood
 from deepclust.networks.orthonormal import Orthonormal, orthonormality_error
@@ -162,12 +162,13 @@ class SpectralNet(AbstractDeepClusterer):
         # 1. Codes.
         if model.network is not None:
             pretrain(session, model, model.network, model.likelihood, self.pretrain, until=0.3)
-            model.measure(session.map(model.raw_code, model))
+            model.measure(**session.once("spread", lambda: code_spread(session.map(model.raw_code, model))))
         codes = session.map(model.code, model)
         # 2. The metric.
         rule = self._metric(session.rows.spec)
         if rule is not None:
             self._train_siamese(model, session, codes, rule)
+            codes = session.map(model.code, model)  # the same; a resumed run has its networks back only now
         points = codes if model.siamese is None else session.map(model.metric, model)
         # 3. The spectral map.
         if self.affinity.scope == "data":

@@ -100,10 +100,10 @@ class SpectralNetModel(AbstractClusterModel):
         self.head = CenterHead(k, k)
 
     @torch.no_grad()
-    def measure(self, codes: Float[Tensor, "n d"]) -> None:
+    def measure(self, shift: Float[Tensor, " d"], unit: Float[Tensor, ""]) -> None:
         """Bring codes to mean zero and a mean square of one."""
-        self.shift.copy_(codes.double().mean(0))
-        self.unit.copy_(codes.double().var(dim=0, correction=0).mean().sqrt().clamp(min=1e-12))
+        self.shift.copy_(shift)
+        self.unit.copy_(unit)
 
     def raw_code(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
         """Return codes as the auto-encoder gives them."""
@@ -145,6 +145,13 @@ class SpectralNetModel(AbstractClusterModel):
     def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
         """Return minus the squared distance to the nearest centre."""
         return self.head.score(self.embed(x))
+
+
+def code_spread(codes: Float[Tensor, "n d"]) -> dict[str, Tensor]:
+    """Return the mean of codes, and the root of their mean square around it."""
+    wide = codes.double()
+    unit = wide.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-12)
+    return {"shift": wide.mean(0), "unit": unit}
 
 
 def _layers(sizes: tuple[int, ...], unit: type[nn.Module]) -> nn.Sequential:
