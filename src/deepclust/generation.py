@@ -178,7 +178,7 @@ class GenerationMixin:
         if not isinstance(model, AbstractGenerativeModel):
             raise NotSupportedError(
                 f"This {type(self).__name__} has no distribution of codes to {verb} from; "
-                "TwoStage(partition='mixture'), VaDE, ClusterVAE and GMVAE have one."
+                "TwoStage(partition='mixture'), VaDE, ClusterVAE, GMVAE, DCN and DualAutoencoderSpectral have one."
             )
         return model
 

@@ -59,3 +59,11 @@ def test_triples_are_a_row_a_neighbour_and_another():
         assert len(row) == len(mate) == len(other) == 100
         assert set(((mate - row) % n).tolist()) == {1, 2}
         assert not np.isin(((other - row) % n).numpy(), [0, 1, 2]).any()
+
+
+def test_others_are_no_neighbours_even_where_most_rows_are():
+    n = 6
+    near = torch.stack([(torch.arange(n) + i) % n for i in range(1, 5)], dim=1)  # all but one of the others
+    for index in Triples(near)(n, 300, 5, seeded()):
+        row, _, other = index.tensor_split(3)
+        assert set(((other - row) % n).tolist()) == {5}

@@ -44,8 +44,9 @@ class Triples:
             rows = torch.randint(n, (third,), generator=generator)
             choice = torch.randint(self.near.shape[1], (third,), generator=generator)
             others = torch.randint(n, (third,), generator=generator)
-            taken = (self.near[rows] == others.unsqueeze(1)).any(1) | (rows == others)
-            others = torch.where(taken, (others + 1 + n // 2) % n, others)
+            for _ in range(self.near.shape[1] + 1):  # as many rows are taken: this leaves them wherever there are more
+                taken = (self.near[rows] == others.unsqueeze(1)).any(1) | (rows == others)
+                others = torch.where(taken, (others + 1) % n, others)
             yield torch.cat([rows, self.near[rows, choice], others])
 
 
