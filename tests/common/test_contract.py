@@ -21,16 +21,6 @@ from tests.common.small import DEEP, small
 every_method = pytest.mark.parametrize("name", DEEP)
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    """Each method, fitted once on the same blobs."""
-    from sklearn.datasets import make_blobs
-
-    X, y = make_blobs(300, n_features=20, centers=4, random_state=0)
-    X = X.astype(np.float32)
-    return X, y, {name: small(name, epochs=40).fit(X) for name in DEEP}
-
-
 @every_method
 def test_learns(name, fitted):
     _, y, models = fitted
@@ -69,23 +59,23 @@ def test_probabilities_are_on_the_simplex(name, fitted):
 
 
 @every_method
-def test_same_seed_gives_the_same_bits(name, fitted):
-    X, _, models = fitted
+def test_same_seed_gives_the_same_bits(name, brief):
+    X, _, models = brief
     again = clone(models[name]).fit(X)
     assert (again.result_.proba == models[name].result_.proba).all()
     assert (again.result_.embedding == models[name].result_.embedding).all()
 
 
 @every_method
-def test_another_seed_gives_another_run(name, fitted):
-    X, _, models = fitted
+def test_another_seed_gives_another_run(name, brief):
+    X, _, models = brief
     other = clone(models[name]).set_params(random_state=1).fit(X)
     assert not np.array_equal(other.result_.embedding, models[name].result_.embedding)
 
 
 @every_method
-def test_labels_never_reach_the_method(name, fitted):
-    X, y, models = fitted
+def test_labels_never_reach_the_method(name, brief):
+    X, y, models = brief
     with_labels = clone(models[name]).fit(X, y)
     permuted = clone(models[name]).fit(X, np.random.default_rng(0).permutation(y))
     assert (with_labels.result_.proba == models[name].result_.proba).all()
@@ -202,15 +192,15 @@ def test_restarts_keep_the_best_by_score_without_labels(name, blobs):
     ],
     ids=["float64", "torch", "pandas", "polars", "csr", "csc"],
 )
-def test_takes_what_holds_rows(name, fitted, convert):
-    X, _, models = fitted
+def test_takes_what_holds_rows(name, brief, convert):
+    X, _, models = brief
     model = clone(models[name]).set_params(random_state=0).fit(convert(X))
     assert np.mean(model.labels_ == models[name].labels_) > 0.99
 
 
 @every_method
-def test_takes_a_memory_map(name, fitted, tmp_path):
-    X, _, models = fitted
+def test_takes_a_memory_map(name, brief, tmp_path):
+    X, _, models = brief
     np.save(tmp_path / "X.npy", X)
     model = clone(models[name]).fit(np.load(tmp_path / "X.npy", mmap_mode="r"))
     assert (model.labels_ == models[name].labels_).all()

@@ -289,14 +289,28 @@ class PathIntegralLinkage(AbstractLinkage):
     ) -> None:
         self.step, self.order = step, order
         self.transition = transition_matrix(graph)
+        self.position = np.full(graph.shape[0], -1)  # of rows in the block at hand
         super().__init__(graph, points, first=first)
 
     def _prepare(self) -> None:
-        self.structure = {c: self._walks(rows, np.ones(len(rows))) for c, rows in self.members.items()}
+        self.structure = {c: self._own_structure(rows) for c, rows in self.members.items()}
 
-    def _walks(self, rows: Indices, own: npt.NDArray[np.float64]) -> float:
-        """Sum the weight of walks inside these rows that start and end in the rows marked by one."""
-        block = self.transition[rows][:, rows]
+    def _own_structure(self, rows: Indices) -> float:
+        return self._walks(self._block(rows), np.ones(len(rows)))
+
+    def _block(self, rows: Indices) -> scipy.sparse.csr_array:
+        """Return the transitions among these rows; slicing columns would cost as much as all rows there are."""
+        leaving = self.transition[rows]
+        self.position[rows] = np.arange(len(rows))
+        to = self.position[leaving.indices]
+        self.position[rows] = -1
+        inside = to >= 0
+        ends = np.cumsum(np.add.reduceat(inside, leaving.indptr[:-1], dtype=np.int64))  # no row is without its loop
+        start = np.concatenate([[0], ends])
+        return scipy.sparse.csr_array((leaving.data[inside], to[inside], start), shape=(len(rows), len(rows)))
+
+    def _walks(self, block: scipy.sparse.csr_array, own: npt.NDArray[np.float64]) -> float:
+        """Sum the weight of walks inside a block that start and end in the rows marked by one."""
         walk, total = own, float(own.sum())
         for _ in range(self.order):
             walk = self.step * (block @ walk)
@@ -309,15 +323,16 @@ class PathIntegralLinkage(AbstractLinkage):
 
     def _update(self, a: int, b: int, c: int, around: set[int]) -> None:
         self.structure.pop(a), self.structure.pop(b)
-        self.structure[c] = self._walks(self.members[c], np.ones(len(self.members[c])))
+        self.structure[c] = self._own_structure(self.members[c])
 
     def affinity(self, a: int, b: int) -> float:
         """Return what the union's walks add to the structure of both."""
         rows = np.concatenate([self.members[a], self.members[b]])
         in_a = np.zeros(len(rows))
         in_a[: len(self.members[a])] = 1.0
-        gain = self._walks(rows, in_a) - self.structure[a]
-        return gain + self._walks(rows, 1.0 - in_a) - self.structure[b]
+        block = self._block(rows)
+        gain = self._walks(block, in_a) - self.structure[a]
+        return gain + self._walks(block, 1.0 - in_a) - self.structure[b]
 
 
 _Sparse = tuple[Indices, npt.NDArray[np.float64]]
