@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepclust.data.batch import Batch
 from deepclust.engine import Cosine, Schedule, Session
 from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
-from deepclust.partition import Start, start_labels
+from deepclust.partition import Partition, Start, principal_view, side_by_side, start_labels
 from deepclust.pretraining import Stacked, pretrain
 
 _PRETRAIN = Schedule(decay=Cosine())
+_MOST_ROWS, _MOST_VALUES = 20_000, 20_000_000  # of the sample that principal components are fitted on
 
 
 class Placeable(Protocol):
@@ -30,12 +31,32 @@ class Placeable(Protocol):
         """Place the components, with posteriors of this relative spread."""
 
 
-def find_start(session: Session, codes: Float[Tensor, "n d"], k: int, start: Start) -> Int64[Tensor, " n"]:
+def find_start(
+    session: Session, model: nn.Module, codes: Float[Tensor, "n d"], k: int, start: Start
+) -> Int64[Tensor, " n"]:
     """Partition codes once a run; the session remembers it as what clustering started from."""
-    found = session.once("start", lambda: {"labels": start_labels(codes, k, start, seed=session.seed)})
+    found = session.once("start", lambda: {"labels": find_partition(session, model, codes, k, start)})
     labels: Int64[Tensor, " n"] = found["labels"]
     session.start_labels = labels
     return labels
+
+
+def find_partition(
+    session: Session, model: nn.Module, codes: Float[Tensor, "n d"], k: int, start: Start
+) -> Int64[Tensor, " n"]:
+    """Partition codes, beside the rows themselves where the start's name says so."""
+    kind, _, beside = start.partition("+")
+    if beside:
+        view = principal_view(_sample(session), seed=session.seed)
+        codes = side_by_side(codes, session.map(view.coordinates, model))
+    return start_labels(codes, k, cast("Partition", kind), seed=session.seed)
+
+
+def _sample(session: Session) -> Float[Tensor, "m p"]:
+    n, p = len(session.rows), session.rows.spec.size
+    count = min(n, _MOST_ROWS, max(1, _MOST_VALUES // p))
+    chosen = torch.randperm(n, generator=torch.Generator().manual_seed(session.seed))[:count].sort().values
+    return session.scaler(session.rows.gather(chosen)).float().flatten(1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +79,7 @@ class Guide(AbstractParameters):
         Standard deviation of q(z|x) at first, relative to that of the codes.
     """
 
-    start: Start = "linkage"
+    start: Start = "linkage+rows"
     pretrain: Schedule | Stacked = _PRETRAIN
     hold: Share = 0.5
     pull: NonNegativeFloat = 10.0
@@ -71,7 +92,7 @@ class Guide(AbstractParameters):
         """Pretrain the auto-encoder, partition its codes, place the model's components by that."""
         pretrain(session, model, autoencoder, model.likelihood, self.pretrain, until=0.5)  # type: ignore[arg-type]
         codes = session.map(encode, model)  # type: ignore[arg-type]
-        labels = find_start(session, codes, k, self.start)
+        labels = find_start(session, model, codes, k, self.start)  # type: ignore[arg-type]
         model.start_at(codes, labels, self.noise)
         return labels
 

@@ -24,8 +24,8 @@ symbol              meaning                              name in code
 
 Deviations
 ----------
-Decoder weights are free; the program ties them to the encoder's. The centres start at the means of a linkage of the
-codes' graph, whose clusters stand for half of the phase; preset ``"paper"`` takes k-means and lets go at once. The
+Decoder weights are free; the program ties them to the encoder's. The centres start at the means of a linkage of
+codes and rows, whose clusters stand for half of the phase; preset ``"paper"`` takes k-means and lets go at once. The
 order of rows changes every epoch. Momentum is plain, not Nesterov's. Values are scaled to [0, 1] and the squared error
 is multiplied by 26, where the program has MNIST in [0, 5.1]. The final clusters are those of the nearest centre; the
 program runs k-means once more.
@@ -104,7 +104,7 @@ class DCN(AbstractDeepClusterer):
         *,
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
-        start: Start = "linkage",
+        start: Start = "linkage+rows",
         hold: Share = 0.5,
         weight: PositiveFloat = 1.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
@@ -141,7 +141,7 @@ class DCN(AbstractDeepClusterer):
         pretrain(session, model, model.network, model.likelihood, self.pretrain, until=0.5)
         # 2. Place the centres.
         codes = session.map(model.embed, model)
-        labels = find_start(session, codes, self.n_clusters, self.start)
+        labels = find_start(session, model, codes, self.n_clusters, self.start)
         model.head.centers.copy_(diagonal_moments(codes, labels, self.n_clusters).means)
         # 3. Networks, clusters and centres in turn.
         members = session.keep("members", Members(labels, self.n_clusters))

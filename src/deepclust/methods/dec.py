@@ -24,7 +24,7 @@ symbol              meaning                           name in code
 
 Deviations
 ----------
-By default the centres are the means of a linkage of the codes' neighbour graph, not of k-means; its clusters are not
+By default the centres are the means of a linkage of the graph of codes and rows, not of k-means; its clusters are not
 round, so they themselves are the targets of the first fifth of the phase, until the codes have become so. Images get a
 convolutional network (DCEC is `IDEC` with `Halving`); rows are shuffled; the optimiser is Adam with a falling rate,
 since the published rates belong to one scale of the data and one normalisation of the loss. Reconstruction is the
@@ -110,7 +110,7 @@ class _Embedded(AbstractDeepClusterer):
         pretrain(session, model, model.network, model.likelihood, self.pretrain, until=0.5)
         # 2. Place the centres.
         codes = session.map(model.embed, model)
-        labels = find_start(session, codes, self.n_clusters, self.start)
+        labels = find_start(session, model, codes, self.n_clusters, self.start)
         with torch.no_grad():
             model.centers.copy_(diagonal_moments(codes, labels, self.n_clusters).means)
         # 3. Refresh targets, approach them.
@@ -204,7 +204,7 @@ class DEC(_Embedded):
         *,
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
-        start: Start = "linkage",
+        start: Start = "linkage+rows",
         hold: Share = 0.2,
         refresh: Refresh = Refresh(),
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
@@ -257,7 +257,7 @@ class IDEC(_Embedded):
         *,
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
-        start: Start = "linkage",
+        start: Start = "linkage+rows",
         hold: Share = 0.2,
         refresh: Refresh = Refresh(),
         weight: PositiveFloat = 10.0,

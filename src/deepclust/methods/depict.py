@@ -29,7 +29,7 @@ One noisy pass a step serves both losses; the released program draws noise anew 
 constants in the reconstruction of layers, unless ``Pathways(detach=False)``: in the program they are not, which can
 shrink them. Assignments are recomputed for all rows each epoch; the program keeps those seen on the way, and
 normalises rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied;
-phases have budgets in place of its stopping on a held-out part. The default start is a linkage of the codes' graph;
+phases have budgets in place of its stopping on a held-out part. The default start is a linkage of codes and rows;
 the program takes path-integral linkage for some data sets and k-means for others. Images are shifted and turned a
 little before every step but those of the pretraining; targets are made of them as they are. Weights start by He's rule
 in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets of
@@ -179,7 +179,7 @@ class DEPICT(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         pathways: Pathways = Pathways(),
         balance: Balance = Balance(),
-        start: Start | None = "linkage",
+        start: Start | None = "linkage+rows",
         refresh: Refresh = Refresh(),
         pretrain: Schedule = Schedule(decay=Cosine()),
         settle: Schedule = Schedule(
@@ -261,7 +261,7 @@ class DEPICT(AbstractDeepClusterer):
         )
         # 2. Partition the clean codes, and turn the soft-max layer to the clusters.
         codes = session.map(model.embed, model)
-        labels = find_start(session, codes, self.n_clusters, start)
+        labels = find_start(session, model, codes, self.n_clusters, start)
         model.turn_to(diagonal_moments(codes, labels, self.n_clusters).means.float())
         # 3. Agree with them.
         sure = F.one_hot(labels, self.n_clusters).float()

@@ -27,10 +27,10 @@ From the paper: ``posterior="exact"`` (our default) uses the assignment that max
 :math:`q^*(c|x) \propto \pi_c e^{-\mathrm{KL}_c}`, in place of p(c|z) at one sampled z (eq. 16), whose derivation sets a
 divergence to zero that cannot vanish; ``posterior="sampled"`` is the paper's. The log-variance head starts as a small
 constant (`Handover`), since pretraining leaves it untrained. Divergences are faded in over the first steps. The mixture
-starts from an agglomeration of the codes' neighbour graph, and for the first half of the phase every row stays with the
-cluster that this gave it, with a cross-entropy that pulls the codes of different clusters apart: in the codes of an
-auto-encoder those clusters are not Gaussian, and let go at once many rows cross over. Preset ``"paper"`` switches all
-of these off but the head's start.
+starts from an agglomeration of the neighbour graph of codes and rows, and for the first half of the phase every row
+stays with the cluster that this gave it, with a cross-entropy that pulls the codes of different clusters apart: in the
+codes of an auto-encoder those clusters are not Gaussian, and let go at once many rows cross over. Preset ``"paper"``
+switches all of these off but the head's start.
 
 From the released program: the mixture weight enters the responsibilities once (there: to the power of the latent
 dimension); no constant is added to densities (there: 1e-10, which makes all responsibilities equal in 20 dimensions);
@@ -58,6 +58,7 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Cosine, Decay, Group, Phase, Schedule, Session, Trainer
+from deepclust.guidance import find_partition
 from deepclust.model import AbstractVariationalModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, Variational, build_network
 from deepclust.networks.autoencoder import Autoencoder
@@ -82,7 +83,7 @@ from deepclust.params import (
     RandomState,
     Share,
 )
-from deepclust.partition import Start, diagonal_moments, gaussian_mixture, start_labels
+from deepclust.partition import Start, diagonal_moments, gaussian_mixture
 from deepclust.pretraining import Stacked, pretrain
 
 
@@ -153,7 +154,7 @@ class VaDE(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
         posterior: Literal["exact", "sampled"] = "exact",
-        start: Start = "linkage",
+        start: Start = "linkage+rows",
         handover: Handover = Handover(),
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
@@ -189,7 +190,7 @@ class VaDE(AbstractDeepClusterer):
         pretrain(session, model, autoencoder, model.likelihood, self.pretrain, until=0.5)
         # 2. Place the mixture on the codes, and give every posterior a small variance.
         codes = session.map(model.embed, model)
-        start = session.once("start", lambda: self._place(codes, session.seed))
+        start = session.once("start", lambda: self._place(codes, model, session))
         model.mixture.place(Mixture(**start["mixture"]))
         spread = codes.double().std(dim=0, correction=0).square().mean().sqrt()
         model.network.reset_log_var(2 * float((self.handover.noise * spread).clamp(min=1e-6).log()))
@@ -205,13 +206,13 @@ class VaDE(AbstractDeepClusterer):
             )
         )
 
-    def _place(self, codes: Float[Tensor, "n d"], seed: int) -> dict[str, Any]:
+    def _place(self, codes: Float[Tensor, "n d"], model: VaDEModel, session: Session) -> dict[str, Any]:
         """Fit the mixture that clustering starts from."""
         k = self.n_clusters
         if self.start == "mixture":
-            found = gaussian_mixture(codes, k, seed=seed)
+            found = gaussian_mixture(codes, k, seed=session.seed)
         else:
-            found = diagonal_moments(codes, start_labels(codes, k, self.start, seed=seed), k)
+            found = diagonal_moments(codes, find_partition(session, model, codes, k, self.start), k)
         mixture = {"weights": found.weights, "means": found.means, "variances": found.covariances}
         return {"mixture": mixture, "labels": found.labels}
 

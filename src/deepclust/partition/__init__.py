@@ -5,11 +5,13 @@ from deepclust.partition.linkage import graph_degree_linkage
 from deepclust.partition.manifold import manifold_coordinates, manifold_labels
 from deepclust.partition.mixture import GaussianMixturePartition, diagonal_moments, gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
-from deepclust.partition.start import Start, start_labels
+from deepclust.partition.start import Partition, Start, start_labels
+from deepclust.partition.views import principal_view, side_by_side
 
 __all__ = [
     "GaussianMixturePartition",
     "KMeansPartition",
+    "Partition",
     "Start",
     "diagonal_moments",
     "gaussian_mixture",
@@ -17,6 +19,8 @@ __all__ = [
     "kmeans",
     "manifold_coordinates",
     "manifold_labels",
+    "principal_view",
+    "side_by_side",
     "spectral_labels",
     "start_labels",
 ]

@@ -15,10 +15,12 @@ from deepclust.partition.manifold import manifold_labels
 from deepclust.partition.mixture import gaussian_mixture
 from deepclust.partition.spectral import spectral_labels
 
-Start = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
+Partition = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
+Start = Partition | Literal["linkage+rows", "manifold+rows"]
+"""What partitions the codes; ``+rows``: codes and rows side by side, see `deepclust.partition.views`."""
 
 
-def start_labels(codes: Float[Tensor, "n d"], k: int, start: Start, *, seed: int) -> Int64[Tensor, " n"]:
+def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed: int) -> Int64[Tensor, " n"]:
     """Partition codes.
 
     Parameters

@@ -172,7 +172,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         )
         # 2. Partition the codes; place class means and class networks.
         codes = session.map(model.embed, model)
-        labels = find_start(session, codes, self.n_clusters, self.guide.start)
+        labels = find_start(session, model, codes, self.n_clusters, self.guide.start)
         if self.head.joint:
             model.start_at(codes, labels, self.guide.noise)
         # 3. Train everything together, or the map alone.

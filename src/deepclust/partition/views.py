@@ -1,0 +1,60 @@
+"""Two views of rows side by side: what a network made of them, and the rows themselves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from torch import Tensor
+from torch.nn import functional as F
+
+_COMPONENTS = 50
+
+
+class PrincipalView(NamedTuple):
+    """Centred rows of unit length on their first principal components.
+
+    Attributes
+    ----------
+    mean : (p,)
+        Of the rows.
+    axes : (p, q)
+        Principal components.
+    """
+
+    mean: Float[Tensor, " p"]
+    axes: Float[Tensor, "p q"]
+
+    def coordinates(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b q"]:
+        """Return the coordinates of rows."""
+        return F.normalize(x.float().flatten(1) - self.mean.to(x.device), dim=1) @ self.axes.to(x.device)
+
+
+def principal_view(sample: Float[Tensor, "m p"], *, seed: int, components: int = _COMPONENTS) -> PrincipalView:
+    """Fit the view on a sample of rows.
+
+    Parameters
+    ----------
+    sample
+        Rows, flat.
+    seed
+        Of the randomised solver that wide rows need.
+    components
+        At most so many are kept.
+    """
+    mean = sample.mean(dim=0)
+    unit = F.normalize(sample - mean, dim=1).double().numpy()
+    axes = PCA(min(components, *unit.shape), random_state=seed).fit(unit).components_
+    return PrincipalView(mean, torch.from_numpy(axes.T.copy()).float())
+
+
+def side_by_side(*views: Float[Tensor, "n _"]) -> Float[Tensor, "n d"]:
+    """Join views of the same rows, each centred and with a total variance of one."""
+    parts = []
+    for view in views:
+        centred = view.double() - view.double().mean(dim=0)
+        variance = centred.square().mean(dim=0).sum()
+        parts.append(centred / variance.sqrt().clamp(min=1e-30))
+    return torch.cat(parts, dim=1)
