@@ -110,7 +110,7 @@ class Handover(AbstractParameters):
     noise: PositiveFloat = 0.1
     warmup: Share = 0.1
     hold: Share = 0.5
-    pull: NonNegativeFloat = 10.0
+    pull: NonNegativeFloat = 50.0
     mixture_rate: PositiveFloat = 1.0
 
 

@@ -121,7 +121,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         information: Information = Information(),
         head: SpectralHead = SpectralHead(),
         affinity: Affinity = Affinity(),
-        guide: Guide = Guide(pretrain=Schedule(epochs=Budget(most_steps=10_000), decay=Cosine(), clip_norm=5.0)),
+        guide: Guide = Guide(pretrain=Schedule(epochs=Budget(least_steps=1_000, most_steps=10_000), decay=Cosine(), clip_norm=5.0)),
         schedule: Schedule = Schedule(
             epochs=Budget(passes=200, least_steps=1_000, most_steps=6_000),
             batch_size=512,
@@ -203,8 +203,10 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 Phase(name="settle", model=model, objective=agree, schedule=self.head.settle, trains=[net], until=0.45)
             )
 
-    def _terms(self, model: DualModel, x: Tensor, *, in_classes: bool) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return reconstructions, prior and information (eq. 6, 9, 13), clean codes and their log classes."""
+    def _terms(
+        self, model: DualModel, x: Tensor, *, in_classes: bool
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+        """Return reconstructions, prior and information (eq. 6, 9, 13), clean codes, and where asked log classes."""
         rule = self.dual
         mean, log_var, h, middle = model.encode(x)
         if rule.noise == "additive":
@@ -212,7 +214,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         else:
             noisy = mean * (1 + rule.spread * torch.randn_like(mean))
         clean, shaken = model.row(mean), model.row(noisy)
-        log_p = model.log_classes(mean)
+        log_p = model.log_classes(mean) if in_classes else None
         terms = {
             "clean": rule.clean * _squares(x, clean),
             "relative": rule.relative * _squares(clean, shaken),
@@ -220,7 +222,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         }
         if rule.noisy:
             terms["noisy"] = rule.noisy * _squares(x, shaken)
-        if in_classes:
+        if log_p is not None:
             kl = kl_to_components(mean, log_var, model.means, torch.zeros_like(model.means))
             terms["prior"] = self.head.prior * (log_p.exp() * kl).sum(1).mean()
             terms["classes"] = self.head.entropy * class_cost(log_p).mean()
@@ -251,8 +253,10 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 terms: dict[str, Tensor] = {}
             else:
                 terms, mean, log_p = self._terms(model, batch.x, in_classes=True)
-                terms["guide"] = self.guide.cost(log_p, batch, labels)
-            raw = model.raw(mean)
+                terms["guide"] = self.guide.cost(log_p, batch, labels)  # type: ignore[arg-type]
+            # Where one network gives both, the classes of the terms above are what is made orthonormal.
+            shared = labels is not None and model.classifier is None and not model.is_tanh
+            raw = log_p.exp() if shared else model.raw(mean)  # type: ignore[union-attr]
             y = raw.double() @ model.last.fitted(raw)
             if graph is None:
                 cost = spectral_cost(y, batch_affinity(mean, self.affinity, scale))

@@ -129,9 +129,9 @@ class DualModel(UnitClassModel):
         self.centers = CenterHead(k, k) if self.is_tanh else None
         self.place, channels = _middle_map(autoencoder.encoder)
         self.project = nn.Linear(autoencoder.width, information.hidden)
-        self.whole = _discriminator(information.hidden + d, information.hidden)
+        self.whole = PairJudge(information.hidden, d, information.hidden)
         has_map = information.local and channels is not None
-        self.part = _discriminator((channels or 0) + d, information.hidden) if has_map else None
+        self.part = PairJudge(channels or 0, d, information.hidden) if has_map else None
         for module in filter(None, (self.mapping, self.classifier, self.project, self.whole, self.part)):
             module.apply(initialise)
 
@@ -161,15 +161,10 @@ class DualModel(UnitClassModel):
             return mean, self.network.log_var(h).clamp(-10.0, 10.0), h, middle
 
     def information(self, h: Float[Tensor, "b w"], middle: Tensor | None, z: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-        """Return the cost of both estimators; false pairs take the code of the next row."""
-        other = z.roll(1, dims=0)
-        seen = torch.relu(self.project(h))
-        cost = information_cost(self.whole(torch.cat([seen, z], 1)), self.whole(torch.cat([seen, other], 1)))
+        """Return the cost of both estimators."""
+        cost = information_cost(*self.whole(torch.relu(self.project(h)).unsqueeze(1), z))
         if middle is not None and self.part is not None:
-            places = middle.float().flatten(2).transpose(1, 2)  # (b, places, channels)
-            true, false = (code.unsqueeze(1).expand(-1, places.shape[1], -1) for code in (z, other))
-            judge = self.part
-            cost = cost + information_cost(judge(torch.cat([places, true], 2)), judge(torch.cat([places, false], 2)))
+            cost = cost + information_cost(*self.part(middle.float().flatten(2).transpose(1, 2), z))
         return cost
 
     def log_classes(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
@@ -211,9 +206,23 @@ class DualModel(UnitClassModel):
         return self.row(z)
 
 
-def _discriminator(size: int, hidden: int) -> nn.Sequential:
-    sizes = (size, hidden, hidden, hidden)
-    return nn.Sequential(*[m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())], nn.Linear(hidden, 1))
+class PairJudge(nn.Module):
+    """Tells what was seen with its own code from what was seen with another's: three layers, and a logit.
+
+    The first layer acts on what was seen and on the code apart, which is the same as on both together, and costs the
+    places of a map no more for two codes than for one.
+    """
+
+    def __init__(self, seen: int, code: int, hidden: int) -> None:
+        super().__init__()
+        self.seen, self.code = nn.Linear(seen, hidden), nn.Linear(code, hidden, bias=False)
+        layers = [m for _ in range(2) for m in (nn.ReLU(), nn.Linear(hidden, hidden))]
+        self.rest = nn.Sequential(*layers, nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, seen: Float[Tensor, "b p c"], z: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
+        """Return logits of true and of false pairs, (b, p, 1); a false one takes the code of the next row."""
+        first, code = self.seen(seen), self.code(z).unsqueeze(1)
+        return self.rest(first + code), self.rest(first + code.roll(1, dims=0))
 
 
 def _middle_map(encoder: nn.Module) -> tuple[int | None, int | None]:

@@ -116,7 +116,7 @@ class SpectralNet(AbstractDeepClusterer):
         orthonormal: Orthonormal = Orthonormal(),
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(
-            epochs=Budget(passes=100, least_steps=1_000, most_steps=6_000), batch_size=1024, decay=Cosine()
+            epochs=Budget(passes=100, least_steps=500, most_steps=6_000), batch_size=1024, decay=Cosine()
         ),
         trainer: Trainer = Trainer(),
         n_init: Count = 1,
