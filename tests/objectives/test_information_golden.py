@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from deepclust import (
@@ -79,17 +80,23 @@ def model_of(**params):
     return method, method._build(Spec((1, 8, 8), 20, 0.0, 1.0))
 
 
+def joint(judge, pair):
+    """The discriminator as one network on what was seen and the code together."""
+    weight = torch.cat([judge.seen.weight, judge.code.weight], 1)
+    return judge.rest(F.linear(pair, weight, judge.seen.bias))
+
+
 def test_local_estimator_sees_the_middle_map_with_the_code_at_every_place():
     _, model = model_of()
     x = torch.rand(6, 1, 8, 8)
     mean, _, h, middle = model.encode(x)
     assert middle.shape == (6, 4, 4, 4)
-    assert model.part[0].in_features == 4 + 5
+    assert (model.part.seen.in_features, model.part.code.in_features) == (4, 5)
     assert_close(model.embed(x), mean)
     with_map, without = model.information(h, middle, mean), model.information(h, None, mean)
     # With one place and no global term it is the global formula on the map's vector.
     one = middle[:, :, :1, :1]
-    true, false = (model.part(torch.cat([one.flatten(1), code], 1)) for code in (mean, mean.roll(1, 0)))
+    true, false = (joint(model.part, torch.cat([one.flatten(1), code], 1)) for code in (mean, mean.roll(1, 0)))
     assert_close(model.information(h, one, mean) - without, information_cost(true, false))
     assert with_map > without
     flat = DualAutoencoderSpectral(3, network=MLP(hidden=(8,), latent=2))._build(Spec((4,), 20, 0.0, 1.0))
@@ -149,7 +156,7 @@ class AtFirst(Callback):
 
     def on_phase_start(self, session, phase, at):
         if phase.name == "pretrain":
-            self.weight = phase.model.whole[0].weight.detach().clone()
+            self.weight = phase.model.whole.seen.weight.detach().clone()
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -165,4 +172,4 @@ def test_discriminators_train_only_when_they_are_to(trained, blobs):
         trainer=Trainer(callbacks=(spy,)),
         random_state=0,
     ).fit(blobs[0])
-    assert torch.equal(spy.weight, model.model_.whole[0].weight) is not trained
+    assert torch.equal(spy.weight, model.model_.whole.seen.weight) is not trained

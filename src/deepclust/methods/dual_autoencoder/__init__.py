@@ -121,7 +121,9 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         information: Information = Information(),
         head: SpectralHead = SpectralHead(),
         affinity: Affinity = Affinity(),
-        guide: Guide = Guide(pretrain=Schedule(epochs=Budget(least_steps=1_000, most_steps=10_000), decay=Cosine(), clip_norm=5.0)),
+        guide: Guide = Guide(
+            pretrain=Schedule(epochs=Budget(least_steps=1_000, most_steps=10_000), decay=Cosine(), clip_norm=5.0)
+        ),
         schedule: Schedule = Schedule(
             epochs=Budget(passes=200, least_steps=1_000, most_steps=6_000),
             batch_size=512,
