@@ -25,7 +25,7 @@ from deepclust.engine.inference import CHUNK
 from deepclust.errors import InvalidDataError, ModelFormatError, RunFolderError
 from deepclust.methods import find_method, load
 from deepclust.metrics import external_metrics, internal_metrics
-from deepclust.report import write_report
+from deepclust.report import Language, write_report
 from deepclust.report.sheets import write_sheets
 
 FORMAT = "deepclust-run"
@@ -154,7 +154,7 @@ def perform(
     )
     estimator = request.estimator(trainer).fit(loaded.X)
     metrics = measure(estimator.result_, loaded.y)
-    _write_results(run, request, loaded, estimator, metrics)
+    _write_results(run, request, loaded, estimator, metrics, watch)
     return metrics
 
 
@@ -168,7 +168,14 @@ def measure(result: Any, y: npt.NDArray[Any] | None) -> dict[str, Any]:
     return metrics
 
 
-def _write_results(run: Run, request: Request, loaded: Loaded, estimator: Any, metrics: dict[str, Any]) -> None:
+def _write_results(
+    run: Run,
+    request: Request,
+    loaded: Loaded,
+    estimator: Any,
+    metrics: dict[str, Any],
+    watch: Callable[[str, float], None] | None,
+) -> None:
     folder, result = run.folder, estimator.result_
     estimator.save(folder / "model", overwrite=(folder / "model").exists())
     if loaded.encoder is not None:
@@ -180,10 +187,50 @@ def _write_results(run: Run, request: Request, loaded: Loaded, estimator: Any, m
     _write_json(folder / "metrics.json", metrics)
     provenance = {**result.provenance, "input": request.source, "events": result.events, "notes": loaded.notes}
     _write_json(folder / "provenance.json", provenance)
-    write_report(folder / "report.html", estimator, loaded, metrics)
+    write_report(folder / "report.html", estimator, loaded, metrics, watch=watch)
     write_sheets(folder, estimator, loaded.X)
     _write_state(folder, request, "finished")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def write_run_report(
+    run: Run, *, language: Language = "en", out: Path | None = None, watch: Callable[[str, float], None] | None = None
+) -> Path:
+    """Write the page of a finished run anew.
+
+    Parameters
+    ----------
+    run
+        A finished run whose input is still where it was.
+    language
+        ``"en"`` or ``"zh"``: what the page shows first.
+    out
+        The file; None replaces the run's ``report.html``.
+    watch
+        Called with what is being done and the share of it that is.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RunFolderError
+        Where the run is not finished, or its input has another number of rows than it had.
+    """
+    model, request = run.load_model(), run.request
+    reading = (lambda share: watch("reading", share)) if watch else None
+    loaded = read_input(request.source, request.read, encoder=run.load_encoder(), watch=reading)
+    if len(loaded.X) != len(model.result_.labels):
+        raise RunFolderError(
+            f"{request.source} has {len(loaded.X):,} rows and had {len(model.result_.labels):,} when {run.folder} was "
+            "made. Fit it again."
+        )
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    file = out or run.folder / "report.html"
+    write_report(file, model, loaded, metrics, language=language, watch=watch)
+    return file
 
 
 def write_assignments(path: Path, loaded: Loaded, labels: npt.NDArray[np.int64], proba: npt.NDArray[Any]) -> None:

@@ -32,7 +32,7 @@ def test_page_tells_of_tables_and_of_images(shape, tmp_path):
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
     assert "b.png was left out" in page
     assert "accuracy" in page
-    assert page.count("<article") == 3
+    assert page.count('<details class="card"') == 3
     assert ("data:image/png;base64," in page) == (len(shape) > 1)
 
 
@@ -42,7 +42,7 @@ def test_summary_counts_every_row_and_keeps_the_map_small():
     summary = summarize(model, Loaded(name="x", X=X, feature_names=list("abcde")), measure(model.result_, None))
     assert sum(card["size"] for card in summary["clusters"]) == 90
     assert summary["map"]["points"].shape == (90, 2)
-    assert {row["feature"] for card in summary["clusters"] if card["size"] for row in card["features"]} <= set("abcde")
+    assert {row.name for card in summary["clusters"] if card["size"] for row in card["features"]} <= set("abcde")
     assert "external" not in summary["metrics"]
 
 

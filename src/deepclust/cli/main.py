@@ -1,4 +1,4 @@
-"""``deepclust``: fit, predict, sample, methods, datasets.
+"""``deepclust``: fit, predict, sample, report, methods, datasets.
 
 Exit codes: 0 done; 2 a parameter or option is wrong; 3 the data cannot be read or clustered; 4 a run or model folder is
 wrong; 5 training diverged; 6 a file could not be written; 130 stopped, with a checkpoint to resume from.
@@ -192,6 +192,24 @@ def sample(
             f" ({', '.join(f'cluster {c}: {100 * rate:.1f} %' for c, rate in facts['acceptance'].items())} accepted)"
         )
     _say(facts, words, quiet, as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A finished run folder; its input must be where it was.")],
+    lang: Annotated[str, typer.Option(help="en or zh: what the page shows first.")] = "en",
+    out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]", show_default=False)] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the page of a run anew."""
+    from deepclust.cli.progress import ProgressBars
+    from deepclust.runs import Run, write_run_report
+
+    language: Any = _one_of("--lang", lang, ("en", "zh"))
+    with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
+        page = write_run_report(Run(run), language=language, out=out, watch=bars.show)
+    _say({"report": str(page)}, f"report: {page}", quiet, as_json)
 
 
 @app.command()

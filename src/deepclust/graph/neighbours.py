@@ -1,14 +1,20 @@
-"""Exact nearest neighbours, by scikit-learn."""
+"""Nearest neighbours: exact by scikit-learn, approximate by pynndescent where rows are very many."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.neighbors import NearestNeighbors
 
+from deepclust.errors import MissingExtraError
+
+EXACT_ROWS = 200_000  # up to here exact neighbours of codes take minutes; time grows with the rows' square
+
 
 def nearest_neighbors(
-    z: npt.NDArray[np.floating], neighbors: int
+    z: npt.NDArray[np.floating], neighbors: int, *, approximate: bool | None = None, seed: int = 0
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
     """Find the nearest rows of every row, itself left out.
 
@@ -18,13 +24,50 @@ def nearest_neighbors(
         Points.
     neighbors
         How many; cut to n - 1.
+    approximate
+        Take what neighbours of neighbours lead to, in time that hardly exceeds that of the rows; some neighbours are
+        missed. False compares all rows, a block at a time; None does up to ``EXACT_ROWS`` rows.
+    seed
+        Of the approximate search.
 
     Returns
     -------
     distances, index : (n, neighbors)
         Nearest first, Euclidean.
+
+    Raises
+    ------
+    MissingExtraError
+        Where pynndescent is needed and not installed.
     """
     count = min(neighbors, len(z) - 1)
+    if approximate is None:
+        approximate = len(z) > EXACT_ROWS
+    if approximate:
+        return _approximate(z, count, seed)
     found = NearestNeighbors(n_neighbors=count).fit(z)
     distances, index = found.kneighbors()  # without an argument, a row is not its own neighbour
     return distances, index.astype(np.int64)
+
+
+def _approximate(
+    z: npt.NDArray[np.floating], count: int, seed: int
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
+    index, distances = _nn_descent()(
+        np.ascontiguousarray(z, dtype=np.float32), n_neighbors=count + 1, random_state=seed
+    ).neighbor_graph
+    own = index == np.arange(len(z))[:, None]
+    own[~own.any(axis=1), -1] = True  # among many equal rows, a row need not be in its own list
+    kept = (len(z), count)
+    return distances[~own].reshape(kept), index[~own].reshape(kept).astype(np.int64)
+
+
+def _nn_descent() -> Any:
+    try:
+        from pynndescent import NNDescent
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Neighbours among more than {EXACT_ROWS:,} rows need the package pynndescent, which is not installed: "
+            "pip install 'deepclust[manifold]'."
+        ) from error
+    return NNDescent

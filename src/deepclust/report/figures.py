@@ -1,4 +1,4 @@
-"""Figures as SVG text and PNG data; they know numbers, not clusters' meaning."""
+"""Colours, and sheets of pictures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 Array = npt.NDArray[Any]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; more clusters repeat them at other lightness.
-_BASE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a7a00", "#6a3d9a", "#7f7f7f", "#8c2d04")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a7a00", "#6a3d9a", "#7f7f7f", "#8c2d04")
 
 
 def palette(k: int) -> list[str]:
     """Return k colours."""
-    return [_shade(_BASE[i % len(_BASE)], i // len(_BASE)) for i in range(k)]
+    return [_shade(COLOURS[i % len(COLOURS)], i // len(COLOURS)) for i in range(k)]
 
 
 def _shade(colour: str, step: int) -> str:
@@ -77,42 +77,3 @@ def data_uri(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def scatter(points: Array, labels: Array, colours: list[str], *, size: int = 640) -> str:
-    """Draw points (n, 2) in the colours of their clusters, with the cluster's number at its median."""
-    low, high = np.percentile(points, 0.5, axis=0), np.percentile(points, 99.5, axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    place = ((points - low) / span).clip(-0.02, 1.02) * (size - 40) + 20
-    place[:, 1] = size - place[:, 1]
-    parts = [f'<svg viewBox="0 0 {size} {size}" role="img" aria-label="Map of the codes, coloured by cluster">']
-    for cluster in np.unique(labels).tolist():
-        own = place[labels == cluster]
-        dots = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in own)
-        parts.append(
-            f'<path class="dots" stroke="{colours[cluster]}" d="{dots}"><title>cluster {cluster}</title></path>'
-        )
-    for cluster in np.unique(labels).tolist():
-        x, y = np.median(place[labels == cluster], axis=0)
-        parts.append(f'<text class="tag" x="{x:.0f}" y="{y:.0f}">{cluster}</text>')
-    return "".join(parts) + "</svg>"
-
-
-def lines(series: dict[str, list[float]], *, width: int = 420, height: int = 200) -> str:
-    """Draw the curves of a phase over its epochs, each on a scale of its own from its lowest to its highest value."""
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Curves over epochs">']
-    parts.append(f'<line class="axis" x1="8" y1="{height - 18}" x2="{width - 8}" y2="{height - 18}"/>')
-    for number, (name, values) in enumerate(series.items()):
-        low, high = min(values), max(values)
-        span = (high - low) or 1.0
-        step = (width - 24) / max(1, len(values) - 1)
-        at = [(12 + i * step, 12 + (height - 42) * (1 - (v - low) / span)) for i, v in enumerate(values)]
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
-        dash = ("", "6 3", "2 3", "8 3 2 3")[number % 4]
-        parts.append(
-            f'<path class="curve" stroke="{_BASE[number % len(_BASE)]}" stroke-dasharray="{dash}" d="{path}">'
-            f"<title>{name}</title></path>"
-        )
-    epochs = len(next(iter(series.values())))
-    parts.append(f'<text class="small" x="{width - 8}" y="{height - 4}" text-anchor="end">{epochs} epochs</text>')
-    return "".join(parts) + "</svg>"

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+from functools import partial
+from importlib.resources import files
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from deepclust.report.figures import _BASE, contact_sheet, data_uri, lines, palette, scatter
+from deepclust.report.charts import confusion, curves, histogram
+from deepclust.report.figures import COLOURS, contact_sheet, data_uri, palette
+from deepclust.report.summarize import percent
+from deepclust.report.texts import plain, speak
 
 
-def render(summary: dict[str, Any]) -> str:
-    """Return the page's HTML; it loads nothing from anywhere."""
+def render(summary: dict[str, Any], *, language: str = "en") -> str:
+    """Return the page's HTML; it loads nothing from anywhere.
+
+    Parameters
+    ----------
+    summary
+        As `summarize` returns it.
+    language
+        That the page shows first; a button switches.
+    """
     environment = Environment(
         loader=PackageLoader("deepclust.report"),
         autoescape=True,
@@ -19,19 +35,65 @@ def render(summary: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sheet"] = lambda images: data_uri(contact_sheet(images))
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    environment.filters["number"] = _number
+    environment.filters |= {
+        "sheet": lambda images: data_uri(contact_sheet(images)),
+        "percent": percent,
+        "number": _number,
+    }
+    environment.globals |= {"t": speak, "plain": partial(plain, language=language)}
     colours = palette(summary["k"])
-    chart = summary["map"]
+    table = summary["confusion"]
     return environment.get_template("report.html.j2").render(
         **summary,
+        lang=language,
         colours=colours,
-        curve_colours=_BASE,
-        chart=Markup(scatter(chart["points"], chart["labels"], colours)),
-        plots=[Markup(lines(curve["terms"])) for curve in summary["curves"]],
+        base=COLOURS,
         largest=max(card["size"] for card in summary["clusters"]),
+        histogram=Markup(histogram(summary["confidence"])),
+        plots=[Markup(curves(curve["terms"], list(COLOURS))) for curve in summary["curves"]],
+        confusion_chart=Markup(confusion(table["table"], table["labels"], table["clusters"])) if table else "",
+        map_data=_map_data(summary["map"], colours),
+        style=Markup(_asset("style.css")),
+        script=Markup(_asset("page.js")),
     )
+
+
+def _map_data(chart: dict[str, Any], colours: list[str]) -> dict[str, Any]:
+    """Pack the map's columns as text: coordinates in 16 bits, probabilities in 8."""
+    points = chart["points"].astype(np.float64)
+    low, high = np.percentile(points, 0.2, axis=0), np.percentile(points, 99.8, axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    place = (((points - low) / span).clip(-0.02, 1.02) * 0.92 + 0.04) * 65535  # one scale an axis, and a margin
+    rows, sheet = chart["rows"], chart["sheet"]
+    data = {
+        "x": _packed(place[:, 0].clip(0, 65535), np.uint16),
+        "y": _packed(place[:, 1].clip(0, 65535), np.uint16),
+        "cluster": _packed(chart["labels"], np.uint16),
+        "probability": _packed(255 * chart["probability"], np.uint8),
+        "colours": colours,
+        "names": chart["names"],
+        "ids": chart["ids"],
+        "labels": chart["truth"],
+        "rows": None if len(rows) == rows[-1] + 1 else rows.tolist(),
+        "thumbs": None,
+    }
+    if sheet is not None:
+        data["thumbs"] = {
+            "rows": _packed(np.searchsorted(rows, sheet.rows), np.uint32),
+            "width": sheet.width,
+            "height": sheet.height,
+            "columns": sheet.columns,
+            "uri": sheet.uri,
+        }
+    return data
+
+
+def _packed(values: npt.NDArray[Any], dtype: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(dtype).newbyteorder("<")).tobytes()).decode()
+
+
+def _asset(name: str) -> str:
+    return files("deepclust.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _number(value: Any) -> str:

@@ -1,24 +1,31 @@
-"""What a page tells, as plain values and small arrays; how it looks is decided elsewhere."""
+"""What a page tells, as plain values and small arrays; how it looks and in which language is decided elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
+import torch
 
 from deepclust.data.rows import as_rows
 from deepclust.errors import NotSupportedError
+from deepclust.metrics import accuracy, contingency, match_clusters
+from deepclust.report.describe import Rule, features, least_apart, nearest_clusters, rule
+from deepclust.report.layout import lay_out
+from deepclust.report.thumbnails import chosen_rows, sheet_of
 
 _EXEMPLARS = 12
-_MAP_POINTS = 4_000
-_FEATURES = 6
+_MAP_ROWS = 200_000  # points on the map
+_PROFILED = 100_000  # rows that features of a table are compared on
+_LARGEST_TABLE = 70  # clusters and labels in the confusion table
 
 Array = npt.NDArray[Any]
+Watch = Callable[[str, float], None]
 
 
-def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any], *, watch: Watch | None = None) -> dict[str, Any]:
     """Collect what the page shows.
 
     Parameters
@@ -29,121 +36,141 @@ def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any]) -> dict[str,
         Rows with what identifies them.
     metrics
         As in ``metrics.json``.
+    watch
+        Called with what is being done and the share of it that is.
 
     Returns
     -------
     dict
         Plain values; images are arrays of bytes, (n, h, w) or (n, h, w, 3).
     """
+    tell = watch or (lambda _what, _share: None)
     result = estimator.result_
+    rows = as_rows(loaded.X, channels=estimator.layout_.channels)
+    names = getattr(estimator, "names_", None) or [str(c) for c in range(result.proba.shape[1])]
+    tell("laying out a map", 0.0)
+    chart = _map(result, rows, loaded, names)
+    tell("describing clusters", 0.5)
+    clusters = _clusters(estimator, loaded, rows, names)
     return {
         "name": loaded.name,
         "method": type(estimator).__name__,
         "n": len(result.labels),
         "k": result.proba.shape[1],
-        "verdict": _in_words(result, metrics),
+        "used": metrics["internal"]["n_clusters_used"],
+        "sentences": sentences(result, metrics, names),
+        "notes": loaded.notes,
         "metrics": metrics,
-        "clusters": _clusters(estimator, loaded),
-        "map": _map(result),
+        "clusters": clusters,
+        "map": chart,
+        "confidence": result.proba.max(axis=1),
         "curves": _curves(result.history),
+        "confusion": _confusion(result, loaded.y, names),
         "provenance": result.provenance,
         "events": result.events,
-        "notes": loaded.notes,
-        "is_image": len(estimator.layout_.shape) >= 2,
+        "is_image": rows.spec.is_image,
     }
 
 
-def _in_words(result: Any, metrics: dict[str, Any]) -> list[str]:
-    """Say what was found, how sure the model is, and what to doubt."""
+def sentences(result: Any, metrics: dict[str, Any], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Say what was found, how sure the model is, and what to doubt: keys of texts with their values."""
     internal, sizes = metrics["internal"], np.sort(result.sizes)[::-1]
     used, k = internal["n_clusters_used"], result.proba.shape[1]
-    words = [
-        f"{used} of {k} clusters are used. The largest holds {_percent(sizes[0] / sizes.sum())} of the rows, "
-        f"the smallest used one {_percent(sizes[used - 1] / sizes.sum())}."
+    total = sizes.sum()
+    said: list[tuple[str, dict[str, Any]]] = [
+        (
+            "used",
+            {"used": used, "k": k, "largest": percent(sizes[0] / total), "smallest": percent(sizes[used - 1] / total)},
+        ),
+        ("sure", {"mean": f"{internal['mean_confidence']:.2f}", "unsure": percent(internal["unsure_share"])}),
     ]
-    words.append(
-        f"The model gives a row's cluster a probability of {internal['mean_confidence']:.2f} on average; "
-        f"for {_percent(internal['unsure_share'])} of the rows no cluster reaches one half. "
-        "Such probabilities are the model's own and tend to be too sure."
-    )
     if result.start_labels is not None:
-        moved = _moved(result.start_labels, result.labels)
-        words.append(f"Training moved {_percent(moved)} of the rows away from the partition that it started from.")
+        moved = 1.0 - accuracy(result.start_labels, result.labels)
+        said.append(("moved", {"share": percent(moved)}) if moved >= 0.0005 else ("stayed", {}))
+        if "external" in metrics and "start" in metrics:
+            before, after = metrics["start"]["accuracy"], metrics["external"]["accuracy"]
+            said.append(("against_start", {"before": f"{before:.3f}", "after": f"{after:.3f}"}))
+    torn = least_apart(result.proba, result.labels)
+    if torn is not None and torn.share >= 0.005:
+        said.append(("close", {"a": names[torn.a], "b": names[torn.b], "share": percent(torn.share)}))
     if used < k:
-        words.append("Empty clusters suggest that fewer would do.")
+        said.append(("empty", {}))
+    tiny = [names[c] for c, size in enumerate(result.sizes.tolist()) if 0 < size < 0.1 * total / k]
+    if tiny:
+        said.append(("tiny", {"clusters": ", ".join(tiny)}))
     if any(event["kind"] == "time limit" for event in result.events):
-        words.append("Training ended at the time limit, so the result may not have settled.")
-    return words
+        said.append(("out_of_time", {}))
+    return said
 
 
-def _moved(start: Array, end: Array) -> float:
-    from deepclust.metrics import accuracy
-
-    return 1.0 - accuracy(start, end)
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Write a share as percent."""
     return f"{100 * share:.1f} %"
 
 
-def _clusters(estimator: Any, loaded: Any) -> list[dict[str, Any]]:
+def _clusters(estimator: Any, loaded: Any, rows: Any, names: list[str]) -> list[dict[str, Any]]:
     result = estimator.result_
-    rows = as_rows(loaded.X, channels=estimator.layout_.channels)
-    profile = None if rows.spec.is_image else _profiles(rows, result.labels, loaded.feature_names)
+    near = nearest_clusters(result.embedding, result.labels, len(names))
+    table = None if rows.spec.is_image else _table(rows, loaded)
     cards = []
     for cluster, size in enumerate(result.sizes.tolist()):
         members = np.flatnonzero(result.labels == cluster)
-        typical = members[np.argsort(-result.proba[members, cluster], kind="stable")]
-        typical = _spread(typical, result.embedding)
-        unsure = members[np.argsort(result.proba[members, cluster], kind="stable")][:_EXEMPLARS]
         card: dict[str, Any] = {
             "cluster": cluster,
+            "name": names[cluster],
             "size": size,
             "share": size / len(result.labels),
             "confidence": float(result.proba[members, cluster].mean()) if size else None,
-            "rows": [_name(loaded, int(row)) for row in typical],
+            "near": [names[c] for c in near[cluster]],
         }
-        if rows.spec.is_image and size:
-            card["typical"] = rows_as_bytes(rows, typical)
-            card["unsure"] = rows_as_bytes(rows, unsure)
-        if profile is not None and size:
-            card["features"] = profile(members)
+        if size:
+            typical, unsure = _exemplars(result, members, cluster)
+            card["typical_rows"] = [row_name(loaded, row) for row in typical.tolist()]
+            card["unsure_rows"] = [row_name(loaded, row) for row in unsure.tolist()]
+            if rows.spec.is_image:
+                card["typical"], card["unsure"] = rows_as_bytes(rows, typical), rows_as_bytes(rows, unsure)
         if rows.spec.is_image:
             card["drawn"] = _drawn(estimator, cluster)
+        if table is not None and size:
+            card |= table(result.labels == cluster)
         cards.append(card)
     return cards
 
 
-def _spread(ranked: Array, embedding: Array) -> Array:
-    """Of the most certain half, take the rows nearest to the middle: certainty alone favours the far side."""
+def _exemplars(result: Any, members: Array, cluster: int) -> tuple[Array, Array]:
+    """Return typical rows and unsure ones.
+
+    Typical are those nearest to the middle among the more certain half: certainty alone favours the far side.
+    """
+    ranked = members[np.argsort(-result.proba[members, cluster], kind="stable")]
     half = ranked[: max(_EXEMPLARS, len(ranked) // 2)]
-    if len(half) == 0:
-        return half
-    middle = embedding[half].mean(axis=0)
-    distance = ((embedding[half] - middle) ** 2).sum(axis=1)
-    chosen: Array = half[np.argsort(distance, kind="stable")[:_EXEMPLARS]]
-    return chosen
+    distance = ((result.embedding[half] - result.embedding[half].mean(axis=0)) ** 2).sum(axis=1)
+    return half[np.argsort(distance, kind="stable")[:_EXEMPLARS]], ranked[::-1][:_EXEMPLARS]
 
 
-def _name(loaded: Any, row: int) -> str:
+def _table(rows: Any, loaded: Any) -> Callable[[Array], dict[str, Any]]:
+    """Return what describes a cluster of a table's rows, given which rows are in it."""
+    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:_PROFILED])
+    X = rows.gather(torch.from_numpy(chosen)).numpy().astype(np.float64)
+    names = loaded.feature_names or [f"feature {i}" for i in range(X.shape[1])]
+
+    def describe(is_member: Array) -> dict[str, Any]:
+        inside = is_member[chosen]
+        found: Rule | None = rule(X, inside, names)
+        return {"features": features(X, np.flatnonzero(inside), names) if inside.any() else [], "rule": found}
+
+    return describe
+
+
+def row_name(loaded: Any, row: int) -> str:
+    """Return what the user calls a row."""
     return str(loaded.ids[row]) if loaded.ids is not None else str(row)
 
 
 def rows_as_bytes(rows: Any, index: Array) -> Array:
     """Make chosen rows bytes of (n, h, w) or (n, h, w, 3)."""
-    import torch
-
-    x = rows.gather(torch.from_numpy(np.asarray(index, dtype=np.int64))).numpy()
+    x = rows.gather(torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64))).numpy()
     return as_bytes(x, rows.spec.low, rows.spec.high)
-
-
-def _drawn(estimator: Any, cluster: int) -> Array | None:
-    try:
-        drawn, _ = estimator.sample(_EXEMPLARS, cluster, random_state=0)
-    except NotSupportedError:
-        return None
-    x = estimator.layout_.to_network(drawn)
-    return as_bytes(x, estimator.spec_.low, estimator.spec_.high)
 
 
 def as_bytes(x: Array, low: float, high: float) -> Array:
@@ -152,42 +179,50 @@ def as_bytes(x: Array, low: float, high: float) -> Array:
     return scaled.transpose(0, 2, 3, 1) if scaled.shape[1] == 3 else scaled[:, 0]
 
 
-def _profiles(rows: Any, labels: Array, names: list[str] | None) -> Any:
-    """Return a function that lists the features by which some rows differ most from all."""
-    mean, std = rows.moments.mean, rows.moments.std
-
-    def profile(members: Array) -> list[dict[str, Any]]:
-        import torch
-
-        inside = rows.gather(torch.from_numpy(members)).numpy().astype(np.float64).mean(axis=0)
-        effect = np.where(std > 0, (inside - mean) / np.where(std > 0, std, 1), 0.0)
-        order = np.argsort(-np.abs(effect))[:_FEATURES]
-        return [
-            {
-                "feature": names[i] if names else f"feature {i}",
-                "mean": float(inside[i]),
-                "overall": float(mean[i]),
-                "effect": float(effect[i]),
-            }
-            for i in order.tolist()
-        ]
-
-    return profile
+def _drawn(estimator: Any, cluster: int) -> Array | None:
+    try:
+        drawn, _ = estimator.sample(_EXEMPLARS, cluster, random_state=0)
+    except NotSupportedError:
+        return None
+    return as_bytes(estimator.layout_.to_network(drawn), estimator.spec_.low, estimator.spec_.high)
 
 
-def _map(result: Any) -> dict[str, Any]:
-    """Project codes on their two first principal components, at most 4,000 rows of them."""
-    z = result.embedding.astype(np.float64)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(z))[:_MAP_POINTS])
-    axes = min(2, z.shape[1], len(z))
-    pca = PCA(axes, random_state=0).fit(z)
-    points = np.zeros((len(chosen), 2))
-    points[:, :axes] = pca.transform(z[chosen])
+def _map(result: Any, rows: Any, loaded: Any, names: list[str]) -> dict[str, Any]:
+    """Place rows on a map, all or as many as a page bears, and picture some of them."""
+    layout = lay_out(result.embedding)
+    shown = chosen_rows(len(rows), most=_MAP_ROWS)
+    pictured = shown[chosen_rows(len(shown))] if rows.spec.is_image else None
     return {
-        "points": points,
-        "labels": result.labels[chosen],
-        "confidence": result.proba[chosen].max(axis=1),
-        "explained": float(pca.explained_variance_ratio_.sum()),
+        "rows": shown,
+        "points": layout.points[shown],
+        "kind": layout.kind,
+        "fitted": layout.fitted,
+        "explained": layout.explained,
+        "labels": result.labels[shown],
+        "probability": result.proba[shown].max(axis=1),
+        "names": names,
+        "ids": [row_name(loaded, row) for row in shown.tolist()] if loaded.ids is not None else None,
+        "truth": None if loaded.y is None else [str(loaded.y[row]) for row in shown.tolist()],
+        "sheet": None if pictured is None else sheet_of(rows_as_bytes(rows, pictured), pictured),
+    }
+
+
+def _confusion(result: Any, y: Array | None, names: list[str]) -> dict[str, Any] | None:
+    """Count labels by clusters, every matched pair on the diagonal."""
+    if y is None:
+        return None
+    labels = np.unique(y)
+    if max(len(labels), len(names)) > _LARGEST_TABLE:
+        return None
+    table = contingency(y, result.labels)  # clusters in use by labels
+    used = np.unique(result.labels)
+    pairs = match_clusters(table)
+    order = [a for a, _ in sorted(pairs, key=lambda pair: pair[1])]
+    order += [a for a in range(len(used)) if a not in order]
+    return {
+        "table": table[order].T,
+        "labels": [str(label) for label in labels.tolist()],
+        "clusters": [names[int(used[a])] for a in order],
     }
 
 
