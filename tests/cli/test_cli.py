@@ -207,3 +207,21 @@ def test_run_knows_what_was_asked(run, table, tmp_path):
     request = Run(out).request
     assert (request.n_clusters, request.seed, request.epochs) == (2, 7, 2)
     assert request.read.id_column == "name"
+
+
+def test_report_is_written_anew_in_either_language(run, table, tmp_path):
+    out, page = tmp_path / "run", tmp_path / "page.html"
+    assert run("fit", table, "-k", 3, "--id", "name", "--labels", "group", "--out", out, *QUICK)[0] == 0
+    first = (out / "report.html").read_text()
+    assert '<html lang="en">' in first
+    assert run("report", out, "--lang", "zh")[0] == 0
+    assert '<html lang="zh">' in (out / "report.html").read_text()
+    assert json.loads(run("report", out, "--out", page, "--json")[1]) == {"report": str(page)}
+    assert page.read_text() == first
+    code, _, error = run("report", out, "--lang", "fr")
+    assert code == 2
+    assert "--lang must be one of en, zh" in error
+    table.write_text("\n".join(table.read_text().splitlines()[:40]))
+    code, _, error = run("report", out)
+    assert code == 4
+    assert "has 39 rows and had 60" in error
