@@ -107,6 +107,7 @@ def test_pointing_at_a_row_shows_it_with_its_picture(images, visit):
     page.mouse.move(box["x"] + place[0], box["y"] + place[1])
     assert page.locator("#tip").is_visible()
     assert page.locator("#tip strong").inner_text().isdigit()
+    assert "cluster " in page.locator("#tip").inner_text()
     assert page.locator("#tip .thumb").evaluate("e => getComputedStyle(e).backgroundImage").startswith('url("data:')
 
 
@@ -128,7 +129,7 @@ def test_lasso_selects_rows_and_lists_them(images, visit):
     rows = page.locator("#chosen textarea").input_value().splitlines()
     assert len(rows) == 300
     assert set(rows) == {str(i) for i in range(300)}
-    assert page.locator("#chosen .count").inner_text().startswith("300 (")
+    assert page.locator("#chosen .count").inner_text().startswith("300 rows (cluster ")
     assert page.locator("#chosen .thumb").count() == 48
     page.locator("#zoom-reset").click()
     assert page.locator("#chosen").is_hidden()

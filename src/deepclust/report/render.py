@@ -15,7 +15,7 @@ from markupsafe import Markup
 from deepclust.report.charts import confusion, curves, histogram
 from deepclust.report.figures import COLOURS, contact_sheet, data_uri, palette
 from deepclust.report.summarize import percent
-from deepclust.report.texts import plain, speak
+from deepclust.report.texts import LANGUAGES, plain, speak, texts
 
 
 def render(summary: dict[str, Any], *, language: str = "en") -> str:
@@ -76,6 +76,9 @@ def _map_data(chart: dict[str, Any], colours: list[str]) -> dict[str, Any]:
         "labels": chart["truth"],
         "rows": None if len(rows) == rows[-1] + 1 else rows.tolist(),
         "thumbs": None,
+        "texts": {
+            lang: {key: said[lang] for key, said in texts().items() if key.startswith("tip_")} for lang in LANGUAGES
+        },
     }
     if sheet is not None:
         data["thumbs"] = {

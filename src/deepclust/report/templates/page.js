@@ -110,13 +110,17 @@
     return best;
   }
 
+  const say = (key, value) => data.texts[document.documentElement.lang][key].replace("{value}", () => value);
+
   // What is said of a row. All text goes in as text, never as markup.
   function describe(i) {
     const box = document.createElement("div");
     const name = document.createElement("strong");
     name.textContent = data.ids ? data.ids[i] : String(data.rows ? data.rows[i] : i);
     const words = document.createElement("span");
-    words.textContent = ` ${data.names[clusters[i]]} · ${(sure[i] / 255).toFixed(2)}` + (data.labels ? ` · ${data.labels[i]}` : "");
+    const facts = [say("tip_cluster", data.names[clusters[i]]), say("tip_probability", (sure[i] / 255).toFixed(2))];
+    if (data.labels) facts.push(say("tip_label", data.labels[i]));
+    words.textContent = ` ${facts.join(" · ")}`;
     const image = thumbnail(i);
     if (image) box.append(image);
     box.append(name, words);
@@ -152,8 +156,8 @@
     if (picked) {
       const counts = new Map();
       for (const i of rows) counts.set(clusters[i], (counts.get(clusters[i]) || 0) + 1);
-      const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([c, count]) => `${data.names[c]}: ${count}`);
-      chosen.querySelector(".count").textContent = `${rows.length} (${parts.join(", ")})`;
+      const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([c, count]) => `${say("tip_cluster", data.names[c])}: ${count}`);
+      chosen.querySelector(".count").textContent = `${say("tip_rows", rows.length)} (${parts.join(", ")})`;
       const strip = chosen.querySelector(".strip-of-rows");
       strip.replaceChildren(...rows.map(thumbnail).filter(Boolean).slice(0, 48));
       chosen.querySelector("textarea").value = rows.map((i) => (data.ids ? data.ids[i] : data.rows ? data.rows[i] : i)).join("\n");
