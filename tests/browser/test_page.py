@@ -178,7 +178,7 @@ def test_language_switches(images, visit):
     assert page.locator("h1").inner_text() == "digits: 10 clusters"
     page.locator("#language").click()
     assert page.locator("html").get_attribute("lang") == "zh"
-    assert page.locator("h1").inner_text() == "digits:10 个簇"
+    assert page.locator("h1").inner_text() == "digits\uff1a10 个簇"
     page.locator("#language").click()
     assert page.locator("h1").inner_text() == "digits: 10 clusters"
 
