@@ -166,6 +166,8 @@ def test_path_integral_linkage_keeps_exact_affinities_while_it_merges():
         }
         for (a, b), expected in pairs.items():
             assert linkage.affinity(a, b) == pytest.approx(expected, abs=1e-13)
+            assert linkage.ceiling(a, b) >= expected - 1e-15
+            assert linkage.ceiling(a, b) <= 1.2 * expected + 1e-6, "a ceiling far above would save nothing"
         best, before = max(pairs.values()), set(linkage.members)
         linkage.merge_best()
         gone = tuple(sorted(before - set(linkage.members)))

@@ -110,13 +110,12 @@ class AbstractLinkage(ABC):
         self.points = points
         self.home = _first_clusters(graph) if first is None else first.astype(np.int64)
         self.first = self.home.copy()
-        self.out, self.into = graph, graph.T.tocsr()
+        self.out = graph
         sizes = np.bincount(self.home)
         groups = np.split(np.argsort(self.home, kind="stable"), np.cumsum(sizes)[:-1])
         self.members: dict[int, Indices] = dict(enumerate(groups))
-        self.vectors = {c: (_sum_rows(self.out, rows), _sum_rows(self.into, rows)) for c, rows in enumerate(groups)}
         self.near: dict[int, set[int]] = {c: set() for c in self.members}
-        self.heap: list[tuple[float, int, int]] = []
+        self.heap: list[tuple[float, int, int, bool]] = []  # the last: whether the affinity is known, or its ceiling
         self.merges: list[tuple[int, int, float]] = []
         self._prepare()
         for c in self.members:
@@ -127,6 +126,10 @@ class AbstractLinkage(ABC):
     @abstractmethod
     def affinity(self, a: int, b: int) -> float:
         """Return how much two clusters belong together."""
+
+    def ceiling(self, a: int, b: int) -> float | None:
+        """Return what the affinity cannot exceed, where that is much cheaper to tell; None where it is not."""
+        return None
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -143,9 +146,12 @@ class AbstractLinkage(ABC):
     def merge_best(self) -> None:
         """Merge the pair with the largest affinity; where nothing is linked any more, the two nearest means."""
         while self.heap:
-            cost, a, b = heapq.heappop(self.heap)
-            if a in self.members and b in self.members:  # a merged cluster has a new number: a live entry is current
+            cost, a, b, is_known = heapq.heappop(self.heap)
+            if a not in self.members or b not in self.members:
+                continue  # a merged cluster has a new number: a live entry is current
+            if is_known:
                 return self._merge(a, b, -cost)
+            heapq.heappush(self.heap, (-self.affinity(a, b), a, b, True))
         return self._merge(*self._nearest_means(), 0.0)
 
     def _merge(self, a: int, b: int, affinity: float) -> None:
@@ -153,8 +159,6 @@ class AbstractLinkage(ABC):
         self.merges.append((a, b, affinity))
         self.members[c] = np.concatenate([self.members.pop(a), self.members.pop(b)])
         self.home[self.members[c]] = c
-        (out_a, in_a), (out_b, in_b) = self.vectors.pop(a), self.vectors.pop(b)
-        self.vectors[c] = (_add(out_a, out_b), _add(in_a, in_b))
         around = (self.near.pop(a) | self.near.pop(b)) - {a, b}
         self.near[c] = set()
         self._update(a, b, c, around)
@@ -171,7 +175,10 @@ class AbstractLinkage(ABC):
     def _push(self, c: int, above: int = -1) -> None:
         for other in self.near[c]:
             if other > above:
-                heapq.heappush(self.heap, (-self.affinity(c, other), min(c, other), max(c, other)))
+                a, b = min(c, other), max(c, other)
+                ceiling = self.ceiling(a, b)
+                urgency = self.affinity(a, b) if ceiling is None else ceiling
+                heapq.heappush(self.heap, (-urgency, a, b, ceiling is None))
 
     def is_done(self, k: int, least: float) -> bool:
         """Tell whether k clusters are left, not counting outliers, which together may be a tenth of all rows."""
@@ -231,6 +238,8 @@ class DegreeLinkage(AbstractLinkage):
     """
 
     def _prepare(self) -> None:
+        into = self.out.T.tocsr()
+        self.vectors = {c: (_sum_rows(self.out, rows), _sum_rows(into, rows)) for c, rows in self.members.items()}
         self.flow = {c: self._flow(c) for c in self.members}
 
     def _flow(self, c: int) -> dict[int, float]:
@@ -244,6 +253,8 @@ class DegreeLinkage(AbstractLinkage):
         return set(self.flow[c])
 
     def _update(self, a: int, b: int, c: int, around: set[int]) -> None:
+        (out_a, in_a), (out_b, in_b) = self.vectors.pop(a), self.vectors.pop(b)
+        self.vectors[c] = (_add(out_a, out_b), _add(in_a, in_b))
         self.flow.pop(a), self.flow.pop(b)
         self.flow[c] = self._flow(c)
         for other in around:
@@ -263,6 +274,12 @@ class PathIntegralLinkage(AbstractLinkage):
 
     The structure of a cluster is the weight of all walks inside it, :math:`S_a = \tfrac1{|a|^2} 1^T (I - zP_a)^{-1} 1`;
     two clusters belong together as far as walks through the other add to it.
+
+    Walks that start and end in a and visit b weigh :math:`z^2 l^T M y`: l is what walks inside a carry into b's rows,
+    y what those rows carry into walks inside a, and M, the walks from b to b, is the identity and a part whose rows sum
+    to at most z / (1 - z). So :math:`l^T y + \tfrac{z}{1 - z} \lVert l \rVert_1 \max y` is a ceiling, which lies little
+    above and is easily kept up to date when b grows. Affinities are computed of those pairs alone whose ceiling comes
+    up for merging.
 
     Parameters
     ----------
@@ -289,14 +306,43 @@ class PathIntegralLinkage(AbstractLinkage):
     ) -> None:
         self.step, self.order = step, order
         self.transition = transition_matrix(graph)
+        self.entering = self.transition.T.tocsr()
         self.position = np.full(graph.shape[0], -1)  # of rows in the block at hand
         super().__init__(graph, points, first=first)
 
     def _prepare(self) -> None:
-        self.structure = {c: self._own_structure(rows) for c, rows in self.members.items()}
+        self.structure: dict[int, float] = {}
+        self.traffic: dict[int, dict[int, _Traffic]] = {}
+        for c in self.members:
+            self._measure(c)
 
-    def _own_structure(self, rows: Indices) -> float:
-        return self._walks(self._block(rows), np.ones(len(rows)))
+    def _measure(self, c: int) -> None:
+        """Compute a cluster's structure, and what its walks exchange with the rows around it."""
+        rows = self.members[c]
+        block = self._block(rows)
+        right, left = self._all_walks(block), self._all_walks(block.T.tocsr())
+        self.structure[c] = float(right.sum()) / len(rows) ** 2
+        leaving, entering = self.transition[rows], self.entering[rows]
+        n = len(self.home)
+        carried = np.bincount(leaving.indices, leaving.data * np.repeat(left, np.diff(leaving.indptr)), n)
+        taken = np.bincount(entering.indices, entering.data * np.repeat(right, np.diff(entering.indptr)), n)
+        carried[rows] = taken[rows] = 0
+        around = np.flatnonzero(carried + taken)
+        homes, inverse = np.unique(self.home[around], return_inverse=True)
+        carried, taken = carried[around], taken[around]
+        flow, mass = (np.bincount(inverse, w, len(homes)) for w in (carried * taken, carried))
+        peak = np.zeros(len(homes))
+        np.maximum.at(peak, inverse, taken)
+        parts = zip(homes.tolist(), flow.tolist(), mass.tolist(), peak.tolist(), strict=True)
+        self.traffic[c] = {home: _Traffic(*numbers) for home, *numbers in parts}
+
+    def _all_walks(self, block: scipy.sparse.csr_array) -> npt.NDArray[np.float64]:
+        """Return the weight of the walks inside a block that leave each of its rows."""
+        walk = total = np.ones(block.shape[0])
+        for _ in range(self.order):
+            walk = self.step * (block @ walk)
+            total = total + walk
+        return total
 
     def _block(self, rows: Indices) -> scipy.sparse.csr_array:
         """Return the transitions among these rows; slicing columns would cost as much as all rows there are."""
@@ -318,12 +364,26 @@ class PathIntegralLinkage(AbstractLinkage):
         return total / float(own.sum()) ** 2
 
     def _linked(self, c: int) -> set[int]:
-        (to, _), (of, _) = self.vectors[c]
-        return (set(self.home[to].tolist()) & set(self.home[of].tolist())) - {c}
+        return {other for other, traffic in self.traffic[c].items() if traffic.mass and traffic.peak}
 
     def _update(self, a: int, b: int, c: int, around: set[int]) -> None:
-        self.structure.pop(a), self.structure.pop(b)
-        self.structure[c] = self._own_structure(self.members[c])
+        for gone in (a, b):
+            del self.structure[gone], self.traffic[gone]
+        self._measure(c)
+        for other in self.traffic[c]:
+            theirs = self.traffic[other]
+            first, second = theirs.pop(a, _NO_TRAFFIC), theirs.pop(b, _NO_TRAFFIC)
+            flow, mass = first.flow + second.flow, first.mass + second.mass
+            theirs[c] = _Traffic(flow, mass, max(first.peak, second.peak))
+
+    def ceiling(self, a: int, b: int) -> float:
+        """Return what the walks of both cannot add more than."""
+        return self._ceiling_of_gain(a, b) + self._ceiling_of_gain(b, a)
+
+    def _ceiling_of_gain(self, a: int, b: int) -> float:
+        flow, mass, peak = self.traffic[a].get(b, _NO_TRAFFIC)
+        most = flow + self.step / (1 - self.step) * mass * peak
+        return (1 + 1e-9) * self.step**2 * most / len(self.members[a]) ** 2  # above rounding
 
     def affinity(self, a: int, b: int) -> float:
         """Return what the union's walks add to the structure of both."""
@@ -335,6 +395,15 @@ class PathIntegralLinkage(AbstractLinkage):
         return gain + self._walks(block, 1.0 - in_a) - self.structure[b]
 
 
+class _Traffic(NamedTuple):
+    """What a cluster's walks exchange with another cluster's rows: sum of products, sum carried in, most taken back."""
+
+    flow: float
+    mass: float
+    peak: float
+
+
+_NO_TRAFFIC = _Traffic(0.0, 0.0, 0.0)
 _Sparse = tuple[Indices, npt.NDArray[np.float64]]
 
 

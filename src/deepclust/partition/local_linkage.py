@@ -61,17 +61,17 @@ class LocalLinkage(DegreeLinkage):
         for changed in (c,) if above >= 0 else (c, *self.near[c]):
             if self.near[changed]:
                 score, partner = self.score(changed)
-                heapq.heappush(self.heap, (-score, changed, partner))
+                heapq.heappush(self.heap, (-score, changed, partner, True))
 
     def merge_best(self) -> None:
         """Merge the cluster with the largest score; where nothing is linked any more, the two nearest means."""
         while self.heap:
-            cost, c, partner = heapq.heappop(self.heap)
+            cost, c, partner, _ = heapq.heappop(self.heap)
             if c not in self.members or not self.near[c]:
                 continue
             score, current = self.score(c)
             if current == partner and np.isclose(-cost, score, rtol=1e-12, atol=0.0):
                 return self._merge(min(c, partner), max(c, partner), self.affinity(c, partner))
             if -score > cost:  # it has become less urgent since; a rise has put an entry of its own on the heap
-                heapq.heappush(self.heap, (-score, c, current))
+                heapq.heappush(self.heap, (-score, c, current, True))
         return self._merge(*self._nearest_means(), 0.0)
