@@ -180,12 +180,10 @@ class DEPICT(AbstractDeepClusterer):
         pathways: Pathways = Pathways(),
         balance: Balance = Balance(),
         start: Start | None = "linkage+rows",
-        refresh: Refresh = Refresh(),
+        refresh: Refresh = Refresh(tolerance=0.0, target_tolerance=1e-7),
         pretrain: Schedule = Schedule(decay=Cosine()),
-        settle: Schedule = Schedule(
-            epochs=Budget(passes=20, least_steps=500, most_steps=6_000), lr=3e-4, augment="auto"
-        ),
-        schedule: Schedule = Schedule(lr=1e-4, decay=Cosine(), clip_norm=5.0, augment="auto"),
+        settle: Schedule = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=6_000), augment="auto"),
+        schedule: Schedule = Schedule(lr=3e-4, decay=Cosine(), clip_norm=5.0, augment="auto"),
         trainer: Trainer = Trainer(),
         n_init: Count = 1,
         channels: Channels | None = None,
