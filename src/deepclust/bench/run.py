@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Any
 
 from deepclust.atomic import atomic_file
-from deepclust.bench.spec import Task, config_hash, known_methods
+from deepclust.bench.spec import Task, config_hash
 from deepclust.bench.task import main as carry_out_request
 from deepclust.bench.task import make_estimator, settings_of
 from deepclust.errors import DeepclustError
@@ -145,8 +145,6 @@ def run_tasks(
     failed: list[str] = []
     seeds = Counter((task.dataset, task.configuration.name) for task in tasks)
     threads, one_at_a_time = max(1, _cores() // workers), Lock()
-    packages = {package for task in tasks for package in known_methods()[task.configuration.method].packages}
-    processes = _processes("umap" if "umap-learn" in packages else None)
 
     def carry_on(number: int, task: Task) -> None:
         name = f"{task.dataset}/{task.configuration.name}/seed{task.seed}"
@@ -157,7 +155,7 @@ def run_tasks(
                     return
                 say(f"{place} ...")
                 store.log_seen(task)
-            record = {**_in_process(task, work, threads, processes), **_code_state()}
+            record = {**_in_process(task, work, threads), **_code_state()}
             with one_at_a_time:
                 store.write(task, record, seeds=seeds[task.dataset, task.configuration.name])
                 say(f"{place}: {_line(record)}")
@@ -179,21 +177,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processes(also: str | None) -> Any:
-    """Return what starts processes: copies of one that has loaded the libraries, which takes seconds, and no more.
-
-    Parameters
-    ----------
-    also
-        A further module to load; one that is not installed is passed over.
-    """
+def _processes() -> Any:
+    """Return what starts processes: copies of one that has loaded the libraries, which takes seconds, and no more."""
     context = multiprocessing.get_context("forkserver")
-    modules = ["deepclust.bench.task", "lightning_fabric", "sklearn.cluster", "sklearn.mixture"]
-    context.set_forkserver_preload([*modules, *([also] if also else [])])
+    context.set_forkserver_preload(["deepclust.bench.task", "lightning_fabric", "sklearn.cluster", "sklearn.mixture"])
     return context
 
 
-def _in_process(task: Task, root: Path, threads: int, processes: Any) -> dict[str, Any]:
+def _in_process(task: Task, root: Path, threads: int) -> dict[str, Any]:
     """Run a task in a fresh process with its share of the machine's threads."""
     work = root / task.dataset / task.configuration.name / f"seed{task.seed}" / hash_of(task)
     work.mkdir(parents=True, exist_ok=True)
@@ -207,7 +198,7 @@ def _in_process(task: Task, root: Path, threads: int, processes: Any) -> dict[st
     }
     request.write_text(json.dumps(content))
     log.unlink(missing_ok=True)
-    process = processes.Process(target=carry_out_request, args=(str(request), str(out), str(log), threads))
+    process = _processes().Process(target=carry_out_request, args=(str(request), str(out), str(log), threads))
     process.start()
     process.join()
     if process.exitcode != 0:
