@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from deepclust.engine.trainer import Trainer
 from deepclust.errors import InvalidDataError, InvalidParameterError, NotSupportedError
 from deepclust.generation import GenerationMixin
 from deepclust.model import AbstractClusterModel, AbstractVariationalModel
+from deepclust.naming import Naming
 from deepclust.networks.scaler import Scaler, Scaling
 from deepclust.params import apply_params, check_parameters
 from deepclust.provenance import fingerprint_rows, machine, versions
@@ -47,7 +49,9 @@ class AbstractDeepClusterer(
     labels_ : (n,) int64
         Cluster of every training row; the same as ``predict`` on those rows.
     result_ : ClusterResult
-        Labels, probabilities, codes, history, provenance.
+        Labels, probabilities, codes, history, provenance, as training left them.
+    naming_ : Naming or None
+        Names that `relabel` gave to clusters; clusters of one name are one.
     model_ : AbstractClusterModel
         The trained network, on the CPU.
     n_features_in_ : int
@@ -112,6 +116,7 @@ class AbstractDeepClusterer(
             provenance=self._provenance(session),
         )
         self.labels_ = self.result_.labels
+        self.naming_ = None
         return self
 
     def _best_of_attempts(self, spec: Spec, session: Session) -> Any:
@@ -175,12 +180,45 @@ class AbstractDeepClusterer(
 
     def predict(self, X: Any) -> npt.NDArray[np.int64]:
         """Return the cluster of every row, (n,)."""
-        return _labels(self._map(X, self._model().assign))
+        return _labels(self._assign(X))
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
         """Return the probability of every cluster for every row, (n, k)."""
-        proba: npt.NDArray[np.float32] = self._map(X, self._model().assign).numpy()
+        proba: npt.NDArray[np.float32] = self._assign(X).numpy()
         return proba
+
+    def relabel(self, names: Mapping[int, str]) -> Self:
+        """Name clusters, and join them: those of one name become one, under the lowest of their numbers.
+
+        From then on `predict`, `predict_proba`, `labels_` and `sample` speak of the joined clusters; numbers do not
+        change otherwise. Names are saved with the model, and giving other names takes a join apart again.
+
+        Parameters
+        ----------
+        names
+            From numbers of clusters to names; clusters that are not mentioned keep theirs.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameterError
+            Where a number is not a cluster's, or a name is not printable text.
+        """
+        self._model()
+        self.naming_ = Naming.given(names, self.result_.proba.shape[1], self.naming_)
+        self.labels_ = self.named_result().labels
+        return self
+
+    def named_result(self) -> ClusterResult:
+        """Return what training found, with the clusters joined that `relabel` joined."""
+        check_is_fitted(self)
+        if self.naming_ is None or not self.naming_.joins:
+            return self.result_
+        proba = self.naming_.joined(torch.from_numpy(self.result_.proba))
+        return dataclasses.replace(self.result_, proba=proba.numpy(), labels=_labels(proba))
 
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
         """Return the code of every row, (n, d)."""
@@ -290,6 +328,10 @@ class AbstractDeepClusterer(
         check_is_fitted(self)
         model: AbstractClusterModel = self.model_
         return model
+
+    def _assign(self, X: Any) -> Tensor:
+        proba = self._map(X, self._model().assign)
+        return proba if self.naming_ is None else self.naming_.joined(proba)
 
     def _map(self, X: Any, fn: Callable[[Tensor], Tensor]) -> Tensor:
         rows = self._rows(X, reset=False)

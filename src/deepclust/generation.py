@@ -16,6 +16,7 @@ from torch import Tensor
 from deepclust.engine.seeds import integer_seed
 from deepclust.errors import InvalidDataError, InvalidParameterError, NotSupportedError
 from deepclust.model import AbstractDecodingModel, AbstractGenerativeModel
+from deepclust.naming import Naming
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +52,7 @@ class GenerationMixin:
 
     n_clusters: int
     layout_: Any
+    naming_: Naming | None
     _map: Callable[..., Tensor]
     _model: Callable[[], Any]
     _to_user: Callable[[Tensor], Array]
@@ -94,17 +96,21 @@ class GenerationMixin:
         model = self._generator("sample")
         self._check_sample(n, cluster, threshold, temperature)
         generator = torch.Generator().manual_seed(integer_seed(random_state))
-        if cluster is None:
-            clusters = torch.multinomial(model.cluster_weights, n, replacement=True, generator=generator)
+        naming = self.naming_ or Naming.given({}, len(model.cluster_weights))
+        parts = torch.arange(len(naming.names)) if cluster is None else naming.members(cluster)
+        if len(parts) == 1:
+            components = torch.full((n,), int(parts), dtype=torch.int64)
         else:
-            clusters = torch.full((n,), cluster, dtype=torch.int64)
+            drawn = torch.multinomial(model.cluster_weights[parts], n, replacement=True, generator=generator)
+            components = parts[drawn]
         acceptance = None
         with torch.inference_mode():
             if threshold is None:
-                codes = model.sample_codes(clusters, generator, temperature)
+                codes = model.sample_codes(components, generator, temperature)
             else:
-                codes, clusters, acceptance = _filtered(model, clusters, generator, temperature, threshold)
-        return Drawn(self._decode_codes(model, codes), clusters.numpy(), acceptance)
+                codes, components, passed = _filtered(model, components, generator, temperature, threshold, naming)
+                acceptance = _by_cluster(passed, naming)
+        return Drawn(self._decode_codes(model, codes), torch.tensor(naming.into)[components].numpy(), acceptance)
 
     def interpolate(self, a: Any, b: Any, steps: int = 10) -> Array:
         """Return the rows on the straight way between the codes of two rows.
@@ -194,6 +200,19 @@ class GenerationMixin:
                 raise InvalidParameterError(
                     f"The {name!r} of {type(self).__name__}.sample must be {wanted}. Got {value!r}."
                 )
+        if cluster is not None and self.naming_ is not None and self.naming_.into[cluster] != cluster:
+            home = self.naming_.into[cluster]
+            raise InvalidParameterError(f"Cluster {cluster} has been joined with cluster {home}; draw from that one.")
+
+
+def _by_cluster(passed: npt.NDArray[np.float64], naming: Naming) -> npt.NDArray[np.float64]:
+    """Return the mean rate of the components that were joined in each cluster and drawn from."""
+    rates = np.full(len(passed), np.nan)
+    for cluster in set(naming.into):
+        drawn = passed[naming.members(cluster).numpy()]
+        if not np.isnan(drawn).all():
+            rates[cluster] = np.nanmean(drawn)
+    return rates
 
 
 def _filtered(
@@ -202,6 +221,7 @@ def _filtered(
     generator: torch.Generator,
     temperature: float,
     threshold: float,
+    naming: Naming,
 ) -> tuple[Float[Tensor, "m d"], Int64[Tensor, " m"], npt.NDArray[np.float64]]:
     """Draw codes until enough of each cluster pass the filter, or the cap is reached."""
     acceptance = np.full(len(model.cluster_weights), np.nan)
@@ -213,7 +233,8 @@ def _filtered(
         while accepted < len(places) and drawn < cap:
             size = min(4096, max(_CHUNK, 2 * len(places)))
             z = model.sample_codes(torch.full((size,), cluster), generator, temperature)
-            kept = torch.cat([model.code_assignment(part)[:, cluster] for part in torch.split(z, _CHUNK)]) > threshold
+            proba = torch.cat([naming.joined(model.code_assignment(part)) for part in torch.split(z, _CHUNK)])
+            kept = proba[:, naming.into[cluster]] > threshold
             found.append(z[kept])
             drawn, accepted = drawn + size, accepted + int(kept.sum())
         acceptance[cluster] = accepted / drawn

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepclust.assignments import write_assignments
 from deepclust.atomic import atomic_file, atomic_folder
 from deepclust.data.readers import Loaded, ReadOptions, read_input
 from deepclust.data.tables import TableEncoder
@@ -25,11 +26,13 @@ from deepclust.engine.inference import CHUNK
 from deepclust.errors import InvalidDataError, ModelFormatError, RunFolderError
 from deepclust.methods import find_method, load
 from deepclust.metrics import external_metrics, internal_metrics
-from deepclust.report import Language, write_report
+from deepclust.naming import Naming
+from deepclust.report import write_report
 from deepclust.report.sheets import write_sheets
 
 FORMAT = "deepclust-run"
 VERSION = 1
+ASSIGNMENTS = "assignments.parquet"
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,32 @@ class Run:
         if not self.is_finished:
             raise RunFolderError(f"{self.folder} is not finished. Go on with: deepclust fit --resume {self.folder}")
         return load(self.folder / "model")
+
+    def labels_on_rows_of(self, other: Run) -> npt.NDArray[np.int64]:
+        """Return this run's clusters of the rows that another run was made on, which must be its own.
+
+        Raises
+        ------
+        RunFolderError
+            Where they are not.
+        """
+        model = self.load_model()
+        ours, theirs = (run.provenance()["data_sha256"] for run in (self, other))
+        if ours != theirs:
+            raise RunFolderError(
+                f"{self.folder} and {other.folder} were not made on the same rows, so their clusters cannot be "
+                "compared. Fit both on the same input, read in the same way."
+            )
+        labels: npt.NDArray[np.int64] = model.labels_
+        return labels
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where a finished run came from."""
+        try:
+            content: dict[str, Any] = json.loads((self.folder / "provenance.json").read_text())
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.folder} has no readable provenance.json: {error}.") from error
+        return content
 
     def load_encoder(self) -> TableEncoder | None:
         """Load how the table was made into numbers, where the input was one."""
@@ -179,75 +208,18 @@ def _write_results(
     folder, result = run.folder, estimator.result_
     estimator.save(folder / "model", overwrite=(folder / "model").exists())
     if loaded.encoder is not None:
-        _write_json(folder / "table.json", {"columns": loaded.encoder.columns_})
-    write_assignments(folder / "assignments.parquet", loaded, result.labels, result.proba)
+        write_json(folder / "table.json", {"columns": loaded.encoder.columns_})
+    write_assignments(folder / ASSIGNMENTS, loaded, result.labels, result.proba)
     with atomic_file(folder / "embedding.npy") as part, part.open("wb") as file:
         np.save(file, result.embedding)
-    _write_json(folder / "history.json", result.history)
-    _write_json(folder / "metrics.json", metrics)
+    write_json(folder / "history.json", result.history)
+    write_json(folder / "metrics.json", metrics)
     provenance = {**result.provenance, "input": request.source, "events": result.events, "notes": loaded.notes}
-    _write_json(folder / "provenance.json", provenance)
+    write_json(folder / "provenance.json", provenance)
     write_report(folder / "report.html", estimator, loaded, metrics, watch=watch)
     write_sheets(folder, estimator, loaded.X)
     _write_state(folder, request, "finished")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-
-
-def write_run_report(
-    run: Run, *, language: Language = "en", out: Path | None = None, watch: Callable[[str, float], None] | None = None
-) -> Path:
-    """Write the page of a finished run anew.
-
-    Parameters
-    ----------
-    run
-        A finished run whose input is still where it was.
-    language
-        ``"en"`` or ``"zh"``: what the page shows first.
-    out
-        The file; None replaces the run's ``report.html``.
-    watch
-        Called with what is being done and the share of it that is.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    RunFolderError
-        Where the run is not finished, or its input has another number of rows than it had.
-    """
-    model, request = run.load_model(), run.request
-    reading = (lambda share: watch("reading", share)) if watch else None
-    loaded = read_input(request.source, request.read, encoder=run.load_encoder(), watch=reading)
-    if len(loaded.X) != len(model.result_.labels):
-        raise RunFolderError(
-            f"{request.source} has {len(loaded.X):,} rows and had {len(model.result_.labels):,} when {run.folder} was "
-            "made. Fit it again."
-        )
-    metrics = json.loads((run.folder / "metrics.json").read_text())
-    file = out or run.folder / "report.html"
-    write_report(file, model, loaded, metrics, language=language, watch=watch)
-    return file
-
-
-def write_assignments(path: Path, loaded: Loaded, labels: npt.NDArray[np.int64], proba: npt.NDArray[Any]) -> None:
-    """Write one line a row: row, path or id, cluster, probability; Parquet, or CSV by the file's suffix."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    columns: dict[str, Any] = {"row": np.arange(len(labels), dtype=np.int64)}
-    if loaded.ids is not None and loaded.id_name is not None:
-        columns[loaded.id_name] = loaded.ids
-    columns |= {"cluster": labels, "probability": proba.max(axis=1)}
-    table = pa.table(columns)
-    with atomic_file(path) as part:
-        if path.suffix == ".csv":
-            csv.write_csv(table, part)
-        else:
-            parquet.write_table(table, part)
 
 
 _BLOCK = 32 * CHUNK  # rows predicted between two signs of life
@@ -255,7 +227,7 @@ _BLOCK = 32 * CHUNK  # rows predicted between two signs of life
 
 def predict_run(
     run: Run, source: str, read: ReadOptions | None = None, *, watch: Callable[[str, float], None] | None = None
-) -> tuple[Loaded, Any, Any]:
+) -> tuple[Loaded, Any, Any, Naming | None]:
     """Read new input as the run's was read, and assign its rows.
 
     Parameters
@@ -271,7 +243,7 @@ def predict_run(
 
     Returns
     -------
-    loaded, labels, proba
+    loaded, labels, proba, naming
     """
     model = run.load_model()
     options = read or run.request.read
@@ -292,15 +264,16 @@ def predict_run(
         if watch:
             watch("assigning", min(1.0, (start + _BLOCK) / n))
     proba = np.concatenate(parts)
-    return loaded, proba.argmax(axis=1), proba
+    return loaded, proba.argmax(axis=1), proba, model.naming_
 
 
 def _write_state(folder: Path, request: Request, status: str) -> None:
     state = {"format": FORMAT, "version": VERSION, "status": status, "request": dataclasses.asdict(request)}
-    _write_json(folder / "run.json", state)
+    write_json(folder / "run.json", state)
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one step; arrays and NumPy numbers become lists and numbers."""
     with atomic_file(path) as part:
         part.write_text(json.dumps(content, indent=1, default=_plain))
 

@@ -106,7 +106,9 @@ def _result_tensors(result: ClusterResult) -> dict[str, torch.Tensor]:
 def _manifest(estimator: Any, folder: Path) -> dict[str, Any]:
     result = estimator.result_
     names = getattr(estimator, "feature_names_in_", None)
+    naming = {} if estimator.naming_ is None else {"cluster_names": list(estimator.naming_.names)}
     return {
+        **naming,
         "format": FORMAT,
         "version": VERSION,
         "class": type(estimator).__name__,
@@ -207,7 +209,9 @@ def _assemble(cls: type, manifest: dict[str, Any], path: Path, given: dict[str, 
     arrays: dict[str, Any] = {name: value.numpy() for name, value in load_file(path / _RESULT).items()}
     extra = {key: manifest[key] for key in ("history", "events", "provenance")}
     estimator.result_ = ClusterResult(**arrays, **extra)
-    estimator.labels_ = estimator.result_.labels
+    estimator.labels_, estimator.naming_ = estimator.result_.labels, None
+    if "cluster_names" in manifest:
+        estimator.relabel(dict(enumerate(manifest["cluster_names"])))
     estimator.n_features_in_ = manifest["n_features_in"]
     if manifest["feature_names_in"] is not None:
         estimator.feature_names_in_ = np.asarray(manifest["feature_names_in"], dtype=object)

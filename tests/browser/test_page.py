@@ -1,7 +1,5 @@
 """The page in a real browser: it works, it is reachable for everyone, and data cannot break out of it."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,18 +11,6 @@ from deepclust.report import write_report
 from deepclust.runs import measure
 
 NASTY = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>"\'&{{ 7 * 7 }}'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def fit(X, k):

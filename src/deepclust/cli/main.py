@@ -1,4 +1,4 @@
-"""``deepclust``: fit, predict, sample, report, methods, datasets.
+"""``deepclust``: fit, predict, sample, report, compare, relabel, explore, export, methods, datasets.
 
 Exit codes: 0 done; 2 a parameter or option is wrong; 3 the data cannot be read or clustered; 4 a run or model folder is
 wrong; 5 training diverged; 6 a file could not be written; 130 stopped, with a checkpoint to resume from.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from deepclust import errors
-from deepclust.cli import benchmark
+from deepclust.cli import benchmark, reviewing
+from deepclust.cli.speaking import AsJson, Quiet, fail, one_of, refuse_existing, say
 
 app = typer.Typer(
     name="deepclust",
@@ -43,8 +44,6 @@ _EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 app.add_typer(benchmark.app, name="bench")
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
 DataKey = Annotated[str | None, typer.Option(help="Which array of an .npz or .mat file.", show_default=False)]
 
 
@@ -94,19 +93,19 @@ def fit(
 
     if resume is not None:
         if source is not None:
-            _fail("--resume takes no INPUT: the run folder knows its own.", 2)
+            fail("--resume takes no INPUT: the run folder knows its own.", 2)
         carry_out(resume, quiet=quiet, as_json=as_json)
         return
     if source is None:
-        _fail("INPUT is missing: name a data set, a file or a folder of images, or --resume a run.", 2)
+        fail("INPUT is missing: name a data set, a file or a folder of images, or --resume a run.", 2)
     options = {
         "data_key": data_key,
         "id_column": id_column,
         "labels": labels,
-        "missing": _one_of("--missing", missing, ("error", "mean", "median")),
-        "categorical": _one_of("--categorical", categorical, ("error", "onehot", "drop")),
+        "missing": one_of("--missing", missing, ("error", "mean", "median")),
+        "categorical": one_of("--categorical", categorical, ("error", "onehot", "drop")),
         "image_size": _size(image_size),
-        "image_mode": _one_of("--image-mode", image_mode, ("auto", "grey", "rgb")),
+        "image_mode": one_of("--image-mode", image_mode, ("auto", "grey", "rgb")),
         "skip_bad": skip_bad,
     }
     asked = {
@@ -114,7 +113,7 @@ def fit(
         "method": method,
         "n_clusters": k,
         "seed": seed,
-        "device": _one_of("--device", device, ("auto", "cpu", "cuda", "mps")),
+        "device": one_of("--device", device, ("auto", "cpu", "cuda", "mps")),
         "epochs": epochs,
         "max_seconds": max_seconds,
         "params": _params(param or []),
@@ -140,22 +139,22 @@ def predict(
     """Assign new rows to the clusters of a run."""
     import dataclasses
 
+    from deepclust.assignments import write_assignments
     from deepclust.cli.progress import ProgressBars
-    from deepclust.runs import Run, predict_run, write_assignments
+    from deepclust.runs import Run, predict_run
 
     the_run = Run(run)
     read = the_run.request.read
     read = dataclasses.replace(read, data_key=data_key or read.data_key, skip_bad=skip_bad or read.skip_bad)
     target = out or run / "predictions" / f"{Path(source).name.split('.')[0]}.parquet"
     if target.suffix not in (".parquet", ".csv"):
-        _fail(f"--out must end in .parquet or .csv. Got {target}.", 2)
-    if target.exists() and not overwrite:
-        _fail(f"{target} exists. Choose another --out, or pass --overwrite.", 4)
+        fail(f"--out must end in .parquet or .csv. Got {target}.", 2)
+    refuse_existing(target, overwrite)
     with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
-        loaded, labels, proba = predict_run(the_run, source, read, watch=bars.show)
-    write_assignments(target, loaded, labels, proba)
+        loaded, labels, proba, naming = predict_run(the_run, source, read, watch=bars.show)
+    write_assignments(target, loaded, labels, proba, naming)
     sizes = {str(c): int((labels == c).sum()) for c in range(proba.shape[1])}
-    _say({"rows": len(labels), "sizes": sizes, "out": str(target)}, f"{len(labels)} rows: {target}", quiet, as_json)
+    say({"rows": len(labels), "sizes": sizes, "out": str(target)}, f"{len(labels)} rows: {target}", quiet, as_json)
 
 
 @app.command()
@@ -177,12 +176,11 @@ def sample(
     from deepclust.cli.sampling import write_samples
     from deepclust.runs import Run
 
-    if out.exists() and not overwrite:
-        _fail(f"{out} exists. Choose another --out, or pass --overwrite.", 4)
+    refuse_existing(out, overwrite)
     model = Run(run).load_model()
     found = model.sample(n, cluster, threshold=threshold, temperature=temperature, random_state=seed)
     if not len(found.X):
-        _fail("no draw passed the filter. Lower --threshold or --temperature.", 2)
+        fail("no draw passed the filter. Lower --threshold or --temperature.", 2)
     write_samples(out, found.X, found.clusters, model)
     facts: dict[str, Any] = {"n": len(found.X), "cluster": cluster, "out": str(out)}
     words = f"{len(found.X)} samples: {out}"
@@ -191,25 +189,11 @@ def sample(
         words += (
             f" ({', '.join(f'cluster {c}: {100 * rate:.1f} %' for c, rate in facts['acceptance'].items())} accepted)"
         )
-    _say(facts, words, quiet, as_json)
+    say(facts, words, quiet, as_json)
 
 
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A finished run folder; its input must be where it was.")],
-    lang: Annotated[str, typer.Option(help="en or zh: what the page shows first.")] = "en",
-    out: Annotated[Path | None, typer.Option(help="The page.  [default: RUN/report.html]", show_default=False)] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write the page of a run anew."""
-    from deepclust.cli.progress import ProgressBars
-    from deepclust.runs import Run, write_run_report
-
-    language: Any = _one_of("--lang", lang, ("en", "zh"))
-    with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
-        page = write_run_report(Run(run), language=language, out=out, watch=bars.show)
-    _say({"report": str(page)}, f"report: {page}", quiet, as_json)
+for command in (reviewing.report, reviewing.compare, reviewing.relabel, reviewing.explore, reviewing.export):
+    app.command()(command)
 
 
 @app.command()
@@ -241,25 +225,12 @@ def _list(rows: dict[str, str], as_json: bool) -> None:
         typer.echo(f"{name:<{width}}  {text}")
 
 
-def _say(facts: dict[str, Any], words: str, quiet: bool, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(facts))
-    elif not quiet:
-        typer.echo(words)
-
-
-def _one_of(option: str, value: str, legal: tuple[str, ...]) -> str:
-    if value not in legal:
-        _fail(f"{option} must be one of {', '.join(legal)}. Got {value!r} instead.", 2)
-    return value
-
-
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
     if len(parts) not in (1, 2) or not all(part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
-        _fail(f"--image-size must be one side or HxW in pixels, such as 32 or 28x36. Got {text!r} instead.", 2)
+        fail(f"--image-size must be one side or HxW in pixels, such as 32 or 28x36. Got {text!r} instead.", 2)
     return int(parts[0]), int(parts[-1])
 
 
@@ -269,7 +240,7 @@ def _params(items: list[str]) -> dict[str, Any]:
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name:
-            _fail(f"--param must be NAME=VALUE. Got {item!r} instead.", 2)
+            fail(f"--param must be NAME=VALUE. Got {item!r} instead.", 2)
         try:
             value = json.loads(text)
         except ValueError:
@@ -278,19 +249,14 @@ def _params(items: list[str]) -> dict[str, Any]:
     return found
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"deepclust: {message}", err=True)
-    raise SystemExit(code)
-
-
 def main() -> None:
     """Run the command line; every foreseen error ends in one sentence and an exit code."""
     try:
         app()
     except KeyboardInterrupt:
-        _fail("stopped.", 130)
+        fail("stopped.", 130)
     except tuple(kind for kind, _ in _EXIT_CODES) as error:
         code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
         message = str(error) or type(error).__name__
-        _fail(" ".join(message.split()), code)
+        fail(" ".join(message.split()), code)
     sys.exit(0)

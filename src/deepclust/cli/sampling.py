@@ -12,7 +12,7 @@ import numpy.typing as npt
 from deepclust.atomic import atomic_file
 from deepclust.errors import InvalidParameterError
 from deepclust.report.figures import contact_sheet
-from deepclust.report.summarize import as_bytes
+from deepclust.report.thumbnails import as_bytes
 
 
 def write_samples(path: Path, drawn: npt.NDArray[Any], clusters: npt.NDArray[np.int64], model: Any) -> None:

@@ -9,13 +9,17 @@ from deepclust.metrics.external import (
     representative_accuracy,
 )
 from deepclust.metrics.internal import internal_metrics
+from deepclust.metrics.stability import Moves, cluster_stability, moves
 
 __all__ = [
+    "Moves",
     "accuracy",
+    "cluster_stability",
     "contingency",
     "external_metrics",
     "internal_metrics",
     "match_clusters",
+    "moves",
     "purity",
     "representative_accuracy",
 ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from deepclust.atomic import atomic_file
 from deepclust.report.render import render
@@ -19,6 +23,7 @@ def write_report(
     metrics: dict[str, Any],
     *,
     language: Language = "en",
+    others: Sequence[npt.NDArray[np.int64]] = (),
     watch: Watch | None = None,
 ) -> None:
     """Write one self-contained HTML file about a fitted estimator.
@@ -35,9 +40,11 @@ def write_report(
         As in ``metrics.json``.
     language
         That the page shows first; it holds both.
+    others : (n,) each
+        Other partitions of the same rows, such as those of other seeds, that tell how stable clusters are.
     watch
         Called with what is being done and the share of it that is.
     """
-    page = render(summarize(estimator, loaded, metrics, watch=watch), language=language)
+    page = render(summarize(estimator, loaded, metrics, others=others, watch=watch), language=language)
     with atomic_file(path) as part:
         part.write_text(page, encoding="utf-8")

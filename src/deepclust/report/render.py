@@ -53,8 +53,8 @@ def render(summary: dict[str, Any], *, language: str = "en") -> str:
         plots=[Markup(curves(curve["terms"], list(COLOURS))) for curve in summary["curves"]],
         confusion_chart=Markup(confusion(table["table"], table["labels"], table["clusters"])) if table else "",
         map_data=_map_data(summary["map"], colours),
-        style=Markup(_asset("style.css")),
-        script=Markup(_asset("page.js")),
+        style=Markup(asset("style.css")),
+        script=Markup(asset("page.js")),
     )
 
 
@@ -95,7 +95,8 @@ def _packed(values: npt.NDArray[Any], dtype: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(dtype).newbyteorder("<")).tobytes()).decode()
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file that pages are made of."""
     return files("deepclust.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 

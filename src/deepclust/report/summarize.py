@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,29 @@ import torch
 
 from deepclust.data.rows import as_rows
 from deepclust.errors import NotSupportedError
-from deepclust.metrics import accuracy, contingency, match_clusters
+from deepclust.metrics import accuracy, cluster_stability, contingency, match_clusters
 from deepclust.report.describe import Rule, features, least_apart, nearest_clusters, rule
 from deepclust.report.layout import lay_out
-from deepclust.report.thumbnails import chosen_rows, sheet_of
+from deepclust.report.thumbnails import as_bytes, chosen_rows, sheet_of
 
 _EXEMPLARS = 12
 _MAP_ROWS = 200_000  # points on the map
 _PROFILED = 100_000  # rows that features of a table are compared on
 _LARGEST_TABLE = 70  # clusters and labels in the confusion table
+_WEAK = 0.6  # stability below which a cluster should not be trusted
 
 Array = npt.NDArray[Any]
 Watch = Callable[[str, float], None]
 
 
-def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any], *, watch: Watch | None = None) -> dict[str, Any]:
+def summarize(
+    estimator: Any,
+    loaded: Any,
+    metrics: dict[str, Any],
+    *,
+    others: Sequence[npt.NDArray[np.int64]] = (),
+    watch: Watch | None = None,
+) -> dict[str, Any]:
     """Collect what the page shows.
 
     Parameters
@@ -36,6 +44,8 @@ def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any], *, watch: Wa
         Rows with what identifies them.
     metrics
         As in ``metrics.json``.
+    others : (n,) each
+        Other partitions of the same rows, such as those of other seeds: clusters are told how well these have them.
     watch
         Called with what is being done and the share of it that is.
 
@@ -45,20 +55,21 @@ def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any], *, watch: Wa
         Plain values; images are arrays of bytes, (n, h, w) or (n, h, w, 3).
     """
     tell = watch or (lambda _what, _share: None)
-    result = estimator.result_
+    result = estimator.named_result()
     rows = as_rows(loaded.X, channels=estimator.layout_.channels)
-    names = getattr(estimator, "names_", None) or [str(c) for c in range(result.proba.shape[1])]
+    names = cluster_names(estimator)
     tell("laying out a map", 0.0)
     chart = _map(result, rows, loaded, names)
     tell("describing clusters", 0.5)
-    clusters = _clusters(estimator, loaded, rows, names)
+    stability = cluster_stability(result.labels, others, len(names)) if others else None
+    clusters = _clusters(estimator, loaded, rows, names, stability)
     return {
         "name": loaded.name,
         "method": type(estimator).__name__,
         "n": len(result.labels),
-        "k": result.proba.shape[1],
+        "k": len(names),
         "used": metrics["internal"]["n_clusters_used"],
-        "sentences": sentences(result, metrics, names),
+        "sentences": sentences(result, metrics, names, stability, len(others)),
         "notes": loaded.notes,
         "metrics": metrics,
         "clusters": clusters,
@@ -72,10 +83,22 @@ def summarize(estimator: Any, loaded: Any, metrics: dict[str, Any], *, watch: Wa
     }
 
 
-def sentences(result: Any, metrics: dict[str, Any], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
+def cluster_names(estimator: Any) -> list[str]:
+    """Return what people call the clusters; by default their numbers."""
+    k = estimator.result_.proba.shape[1]
+    return [str(c) for c in range(k)] if estimator.naming_ is None else list(estimator.naming_.names)
+
+
+def sentences(
+    result: Any,
+    metrics: dict[str, Any],
+    names: list[str],
+    stability: npt.NDArray[np.float64] | None = None,
+    others: int = 0,
+) -> list[tuple[str, dict[str, Any]]]:
     """Say what was found, how sure the model is, and what to doubt: keys of texts with their values."""
     internal, sizes = metrics["internal"], np.sort(result.sizes)[::-1]
-    used, k = internal["n_clusters_used"], result.proba.shape[1]
+    used, k = internal["n_clusters_used"], len(set(names))
     total = sizes.sum()
     said: list[tuple[str, dict[str, Any]]] = [
         (
@@ -93,6 +116,11 @@ def sentences(result: Any, metrics: dict[str, Any], names: list[str]) -> list[tu
     torn = least_apart(result.proba, result.labels)
     if torn is not None and torn.share >= 0.005:
         said.append(("close", {"a": names[torn.a], "b": names[torn.b], "share": percent(torn.share)}))
+    if stability is not None:
+        said.append(("stability", {"others": others, "mean": f"{np.nanmean(stability):.2f}"}))
+        weak = [name for name, value in zip(names, stability.tolist(), strict=True) if value < _WEAK]
+        if weak:
+            said.append(("weak", {"clusters": ", ".join(weak)}))
     if used < k:
         said.append(("empty", {}))
     tiny = [names[c] for c, size in enumerate(result.sizes.tolist()) if 0 < size < 0.1 * total / k]
@@ -108,12 +136,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _clusters(estimator: Any, loaded: Any, rows: Any, names: list[str]) -> list[dict[str, Any]]:
-    result = estimator.result_
+def _clusters(
+    estimator: Any, loaded: Any, rows: Any, names: list[str], stability: npt.NDArray[np.float64] | None
+) -> list[dict[str, Any]]:
+    result = estimator.named_result()
+    home = range(len(names)) if estimator.naming_ is None else estimator.naming_.into
     near = nearest_clusters(result.embedding, result.labels, len(names))
     table = None if rows.spec.is_image else _table(rows, loaded)
     cards = []
     for cluster, size in enumerate(result.sizes.tolist()):
+        if home[cluster] != cluster:  # it has been joined with another
+            continue
         members = np.flatnonzero(result.labels == cluster)
         card: dict[str, Any] = {
             "cluster": cluster,
@@ -122,6 +155,7 @@ def _clusters(estimator: Any, loaded: Any, rows: Any, names: list[str]) -> list[
             "share": size / len(result.labels),
             "confidence": float(result.proba[members, cluster].mean()) if size else None,
             "near": [names[c] for c in near[cluster]],
+            "stability": None if stability is None or not size else float(stability[cluster]),
         }
         if size:
             typical, unsure = _exemplars(result, members, cluster)
@@ -171,12 +205,6 @@ def rows_as_bytes(rows: Any, index: Array) -> Array:
     """Make chosen rows bytes of (n, h, w) or (n, h, w, 3)."""
     x = rows.gather(torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64))).numpy()
     return as_bytes(x, rows.spec.low, rows.spec.high)
-
-
-def as_bytes(x: Array, low: float, high: float) -> Array:
-    """Make (n, c, h, w) in the data's range bytes of (n, h, w) or (n, h, w, 3)."""
-    scaled = ((x.astype(np.float64) - low) / ((high - low) or 1.0) * 255).clip(0, 255).astype(np.uint8)
-    return scaled.transpose(0, 2, 3, 1) if scaled.shape[1] == 3 else scaled[:, 0]
 
 
 def _drawn(estimator: Any, cluster: int) -> Array | None:
