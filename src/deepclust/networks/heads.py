@@ -218,6 +218,10 @@ class ExemplarHead(AbstractHead):
         self.bandwidth.copy_(distances.mean().clamp(min=1e-12))
 
     def _distances(self, z: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():  # exported graphs have no such function; double precision makes up for it
+            wide, codes = z.double(), self.codes.double()
+            squares = wide.square().sum(1, keepdim=True) - 2 * wide @ codes.T + codes.square().sum(1)
+            return squares.clamp(min=0).sqrt().to(z.dtype)
         # Differences, not inner products: an exemplar must be at distance zero from itself.
         return torch.cdist(z, self.codes, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -225,10 +229,9 @@ class ExemplarHead(AbstractHead):
         """Return the weighted vote of near exemplars, at least half of it the nearest one's."""
         distances, index = self._distances(z).topk(self.neighbors, largest=False)
         weights = torch.softmax(-0.5 * (distances / self.bandwidth).square(), dim=1)
-        votes = torch.zeros(len(z), self.k, device=z.device)
-        votes.scatter_add_(1, self.labels[index], weights)
-        nearest = torch.nn.functional.one_hot(self.labels[index[:, 0]], self.k)
-        return 0.5 * (votes + nearest)
+        chosen = torch.nn.functional.one_hot(self.labels[index], self.k)
+        votes = (weights.unsqueeze(2) * chosen).sum(1)
+        return 0.5 * (votes + chosen[:, 0])
 
     def score(self, z: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Return minus the mean squared distance to the near exemplars: a row is not alone in being near itself."""

@@ -150,7 +150,7 @@ class StyleModel(AbstractGMVAEModel):
         """Return means and log-variances of p(z|y,w) for every class."""
         with full_precision(w):
             h = self.prior(w.float())
-            shape = (len(w), self.k, self.d)
+            shape = (-1, self.k, self.d)
             return self.prior_means(h).view(shape), self.prior_log_vars(h).view(shape).clamp(*_LOG_VAR_RANGE)
 
     def encode_plain(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
