@@ -10,10 +10,10 @@ from deepclust.graph import global_affinity, local_affinity, nearest_neighbors, 
 from deepclust.metrics import accuracy
 from deepclust.partition.linkage import (
     DegreeLinkage,
-    PathIntegralLinkage,
     _first_clusters,
     graph_degree_linkage,
 )
+from deepclust.partition.path_integral import PathIntegralLinkage
 
 # The toy graph of the specification: five nodes, clusters a = {0, 1}, b = {2}, c = {3, 4}.
 TOY = {

@@ -47,7 +47,8 @@ from deepclust.data.rows import Channels, as_rows
 from deepclust.errors import InvalidDataError
 from deepclust.graph import global_affinity, local_affinity
 from deepclust.params import Auto, ClusterCount, Count, Share, check_parameters
-from deepclust.partition.linkage import DegreeLinkage, PathIntegralLinkage, agglomerate
+from deepclust.partition.linkage import DegreeLinkage, agglomerate
+from deepclust.partition.path_integral import PathIntegralLinkage
 
 _VOTERS = 5  # nearest training rows that decide about a new one
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from deepclust.graph import global_affinity
 from deepclust.partition.kmeans import kmeans
-from deepclust.partition.linkage import PathIntegralLinkage, agglomerate, graph_degree_linkage
+from deepclust.partition.linkage import agglomerate, graph_degree_linkage
 from deepclust.partition.manifold import manifold_labels
 from deepclust.partition.mixture import gaussian_mixture
+from deepclust.partition.path_integral import PathIntegralLinkage
 from deepclust.partition.spectral import spectral_labels
 
 Partition = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
