@@ -32,6 +32,22 @@ def digits():
 
 
 @pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line; return exit code, standard output, standard error."""
+
+    from deepclust.cli.main import main
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["deepclust", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
 def data_home():
     """The folder of public data sets, or a skip that says why."""
     folder = os.environ.get("DEEPCLUST_DATA")

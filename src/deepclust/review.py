@@ -56,8 +56,9 @@ def write_run_report(
     RunFolderError
         Where the run is not finished, or its input has another number of rows than it had.
     """
-    model = run.load_model()
-    partitions = [other.labels_on_rows_of(run) for other in others]
+    for other in others:
+        other.require_rows_of(run)
+    model, partitions = run.load_model(), [other.load_model().labels_ for other in others]
     loaded = read_again(run, model, watch=watch)
     metrics = json.loads((run.folder / "metrics.json").read_text())
     file = out or run.folder / "report.html"
@@ -150,7 +151,7 @@ def compare_runs(
     if len(runs) < 2:
         raise RunFolderError(f"A comparison needs two runs at least. Got {len(runs)}.")
     for run in runs[1:]:
-        run.labels_on_rows_of(runs[0])
+        run.require_rows_of(runs[0])
     models = [run.load_model() for run in runs]
     try:
         loaded: Loaded | None = read_again(runs[0], models[0], watch=watch)

@@ -89,6 +89,10 @@ class Run:
             raise RunFolderError(f"{file} is not of a run that this version of deepclust made.")
         return state
 
+    def _require_finished(self) -> None:
+        if not self.is_finished:
+            raise RunFolderError(f"{self.folder} is not finished. Go on with: deepclust fit --resume {self.folder}")
+
     def load_model(self) -> Any:
         """Load the trained estimator.
 
@@ -97,30 +101,27 @@ class Run:
         RunFolderError
             Where the run is not finished.
         """
-        if not self.is_finished:
-            raise RunFolderError(f"{self.folder} is not finished. Go on with: deepclust fit --resume {self.folder}")
+        self._require_finished()
         return load(self.folder / "model")
 
-    def labels_on_rows_of(self, other: Run) -> npt.NDArray[np.int64]:
-        """Return this run's clusters of the rows that another run was made on, which must be its own.
+    def require_rows_of(self, other: Run) -> None:
+        """Refuse a run that was not made on the same rows as this one.
 
         Raises
         ------
         RunFolderError
-            Where they are not.
+            Naming both, or the one that is not finished.
         """
-        model = self.load_model()
         ours, theirs = (run.provenance()["data_sha256"] for run in (self, other))
         if ours != theirs:
             raise RunFolderError(
                 f"{self.folder} and {other.folder} were not made on the same rows, so their clusters cannot be "
                 "compared. Fit both on the same input, read in the same way."
             )
-        labels: npt.NDArray[np.int64] = model.labels_
-        return labels
 
     def provenance(self) -> dict[str, Any]:
         """Return where a finished run came from."""
+        self._require_finished()
         try:
             content: dict[str, Any] = json.loads((self.folder / "provenance.json").read_text())
         except (OSError, ValueError) as error:

@@ -8,25 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from deepclust.cli.main import main
 from deepclust.metrics import cluster_stability, moves
 from deepclust.runs import Run
 
 QUICK = ["-p", "pretrain__epochs=2", "--epochs", "2", "-p", 'trainer__precision="fp32"', "--method", "dec", "--quiet"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the command line; return exit code, standard output, standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["deepclust", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

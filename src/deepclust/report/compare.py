@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from sklearn.metrics import adjusted_rand_score
 
 from deepclust.metrics import accuracy, cluster_stability, contingency, moves
 from deepclust.report.charts import confusion
 from deepclust.report.figures import contact_sheet, data_uri
-from deepclust.report.render import asset
-from deepclust.report.summarize import percent, row_name, rows_as_bytes
-from deepclust.report.texts import plain, speak
+from deepclust.report.render import asset, pages
+from deepclust.report.summarize import row_name, rows_as_bytes
 
 _SHOWN = 24  # rows that move most
 _LARGEST_TABLE = 70  # clusters
@@ -178,23 +175,18 @@ def render_comparison(summary: dict[str, Any], *, language: str = "en") -> str:
     language
         That the page shows first; a button switches.
     """
-    environment = Environment(
-        loader=PackageLoader("deepclust.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent}
-    environment.globals |= {"t": speak, "plain": partial(plain, language=language)}
     pictures = summary["pictures"]
-    return environment.get_template("compare.html.j2").render(
-        **{key: value for key, value in summary.items() if key not in ("tables", "pictures")},
-        lang=language,
-        tables=[
-            (table["name"], Markup(confusion(table["table"], table["rows"], table["columns"])))
-            for table in summary["tables"]
-        ],
-        pictures=[] if pictures is None else [data_uri(contact_sheet(picture[None])) for picture in pictures],
-        style=Markup(asset("style.css")),
+    return (
+        pages(language)
+        .get_template("compare.html.j2")
+        .render(
+            **{key: value for key, value in summary.items() if key not in ("tables", "pictures")},
+            lang=language,
+            tables=[
+                (table["name"], Markup(confusion(table["table"], table["rows"], table["columns"])))
+                for table in summary["tables"]
+            ],
+            pictures=[] if pictures is None else [data_uri(contact_sheet(picture[None])) for picture in pictures],
+            style=Markup(asset("style.css")),
+        )
     )

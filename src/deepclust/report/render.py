@@ -28,6 +28,29 @@ def render(summary: dict[str, Any], *, language: str = "en") -> str:
     language
         That the page shows first; a button switches.
     """
+    colours = palette(summary["k"])
+    table = summary["confusion"]
+    return (
+        pages(language)
+        .get_template("report.html.j2")
+        .render(
+            **summary,
+            lang=language,
+            colours=colours,
+            base=COLOURS,
+            largest=max(card["size"] for card in summary["clusters"]),
+            histogram=Markup(histogram(summary["confidence"])),
+            plots=[Markup(curves(curve["terms"], list(COLOURS))) for curve in summary["curves"]],
+            confusion_chart=Markup(confusion(table["table"], table["labels"], table["clusters"])) if table else "",
+            map_data=_map_data(summary["map"], colours),
+            style=Markup(asset("style.css")),
+            script=Markup(asset("page.js")),
+        )
+    )
+
+
+def pages(language: str) -> Environment:
+    """Return what makes pages of templates, with values escaped and texts in every language."""
     environment = Environment(
         loader=PackageLoader("deepclust.report"),
         autoescape=True,
@@ -41,21 +64,7 @@ def render(summary: dict[str, Any], *, language: str = "en") -> str:
         "number": _number,
     }
     environment.globals |= {"t": speak, "plain": partial(plain, language=language)}
-    colours = palette(summary["k"])
-    table = summary["confusion"]
-    return environment.get_template("report.html.j2").render(
-        **summary,
-        lang=language,
-        colours=colours,
-        base=COLOURS,
-        largest=max(card["size"] for card in summary["clusters"]),
-        histogram=Markup(histogram(summary["confidence"])),
-        plots=[Markup(curves(curve["terms"], list(COLOURS))) for curve in summary["curves"]],
-        confusion_chart=Markup(confusion(table["table"], table["labels"], table["clusters"])) if table else "",
-        map_data=_map_data(summary["map"], colours),
-        style=Markup(asset("style.css")),
-        script=Markup(asset("page.js")),
-    )
+    return environment
 
 
 def _map_data(chart: dict[str, Any], colours: list[str]) -> dict[str, Any]:
