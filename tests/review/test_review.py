@@ -134,6 +134,18 @@ def test_the_explorers_table_has_places_and_pictures(run, tmp_path, monkeypatch)
     assert "pip install 'deepclust[explore]'" in error
 
 
+def test_export_says_how_far_the_graph_is_from_the_model(run, two, tmp_path):
+    pytest.importorskip("onnxscript")
+    code, said, error = run("export", two[0], tmp_path / "model.onnx")
+    assert code == 0
+    assert error == "", "what exporters say about themselves is not for the user"
+    assert "differ from PyTorch's by" in said
+    assert run("export", two[0], tmp_path / "model.onnx")[0] == 4
+    code, _, error = run("export", two[0], tmp_path / "model.txt")
+    assert code == 2
+    assert "must end in .onnx or .pt2" in error
+
+
 def test_stability_is_the_mean_best_overlap():
     labels = np.array([0, 0, 0, 1, 1, 1])
     other = np.array([5, 5, 5, 5, 7, 7])
