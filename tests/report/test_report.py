@@ -46,6 +46,18 @@ def test_summary_counts_every_row_and_keeps_the_map_small():
     assert "external" not in summary["metrics"]
 
 
+def test_joining_clusters_is_not_told_as_training_that_moved_rows():
+    X = np.random.default_rng(0).random((90, 5))
+    model = fitted(X, MLP(hidden=(8,), latent=2))
+    loaded = Loaded(name="x", X=X)
+    told = dict(summarize(model, loaded, measure(model.result_, None))["sentences"])
+    model.relabel({0: "one", 1: "one"})
+    joined = dict(summarize(model, loaded, measure(model.named_result(), None))["sentences"])
+    assert {"moved", "stayed"} & told.keys()
+    assert joined.get("moved") == told.get("moved")
+    assert joined["used"]["k"] == 2
+
+
 def test_colours_differ_and_sheets_hold_every_image():
     assert len(set(palette(68))) == 68
     sheet = contact_sheet(np.zeros((7, 8, 8), dtype=np.uint8), columns=3, cell=16, gap=2)

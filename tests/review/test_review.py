@@ -67,7 +67,7 @@ def test_relabel_without_the_input_says_what_it_left(run, two, table, tmp_path):
     (tmp_path / "names.csv").write_text("cluster,name\n0,young\n")
     code, said, _ = run("relabel", two[0], tmp_path / "names.csv")
     assert code == 0
-    assert "its input is gone, so the page is as it was" in said
+    assert "its input cannot be read as it was, so the page stays" in said
     assert "external" not in json.loads((two[0] / "metrics.json").read_text())
     (tmp_path / "names.csv").write_text("cluster,name\n9,young\n")
     code, _, error = run("relabel", two[0], tmp_path / "names.csv")

@@ -1,4 +1,4 @@
-"""``deepclust report``, ``compare``, ``relabel``, ``explore``: what is done with finished runs."""
+"""``deepclust report``, ``compare``, ``relabel``, ``explore``, ``export``: what is done with finished runs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def relabel(
 
     with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
         is_whole = relabel_run(Run(run), read_names(names), watch=bars.show)
-    words = f"named: {run}" + ("" if is_whole else " (its input is gone, so the page is as it was)")
+    words = f"named: {run}" + ("" if is_whole else " (its input cannot be read as it was, so the page stays)")
     say({"run": str(run), "report_written": is_whole}, words, quiet, as_json)
 
 

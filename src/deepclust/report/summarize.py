@@ -69,7 +69,7 @@ def summarize(
         "n": len(result.labels),
         "k": len(names),
         "used": metrics["internal"]["n_clusters_used"],
-        "sentences": sentences(result, metrics, names, stability, len(others)),
+        "sentences": sentences(result, metrics, names, estimator.result_.labels, stability, len(others)),
         "notes": loaded.notes,
         "metrics": metrics,
         "clusters": clusters,
@@ -93,10 +93,14 @@ def sentences(
     result: Any,
     metrics: dict[str, Any],
     names: list[str],
+    found: npt.NDArray[np.int64],
     stability: npt.NDArray[np.float64] | None = None,
     others: int = 0,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Say what was found, how sure the model is, and what to doubt: keys of texts with their values."""
+    """Say what was found, how sure the model is, and what to doubt: keys of texts with their values.
+
+    ``found`` are the clusters as training left them, before people joined any: a join moves no row.
+    """
     internal, sizes = metrics["internal"], np.sort(result.sizes)[::-1]
     used, k = internal["n_clusters_used"], len(set(names))
     total = sizes.sum()
@@ -108,7 +112,7 @@ def sentences(
         ("sure", {"mean": f"{internal['mean_confidence']:.2f}", "unsure": percent(internal["unsure_share"])}),
     ]
     if result.start_labels is not None:
-        moved = 1.0 - accuracy(result.start_labels, result.labels)
+        moved = 1.0 - accuracy(result.start_labels, found)
         said.append(("moved", {"share": percent(moved)}) if moved >= 0.0005 else ("stayed", {}))
         if "external" in metrics and "start" in metrics:
             before, after = metrics["start"]["accuracy"], metrics["external"]["accuracy"]
