@@ -13,7 +13,7 @@ import numpy.typing as npt
 from deepclust.data.rows import as_rows
 from deepclust.errors import InvalidDataError, MissingExtraError
 from deepclust.metrics import contingency, match_clusters
-from deepclust.report.figures import palette
+from deepclust.report.figures import palette, shapes
 from deepclust.report.layout import lay_out
 from deepclust.report.summarize import cluster_names, rows_as_bytes
 from deepclust.report.thumbnails import as_bytes
@@ -21,6 +21,8 @@ from deepclust.report.thumbnails import as_bytes
 __all__ = ["confidence", "confusion", "embedding", "history", "members", "samples", "sizes"]
 
 _FEW = 12  # clusters up to which a legend names all
+# Clusters after the tenth have a shape besides a colour, the page's; the first round is of dots here.
+_MARKERS = {"square": "o", "circle": "s", "triangle": "^", "diamond": "D", "cross": "X", "plus": "P", "wedge": "v"}
 
 
 def embedding(estimator: Any, *, ax: Any = None, seed: int = 0, size: float = 4.0) -> Any:
@@ -40,10 +42,11 @@ def embedding(estimator: Any, *, ax: Any = None, seed: int = 0, size: float = 4.
     ax = _axes(ax)
     result, names = estimator.named_result(), cluster_names(estimator)
     layout = lay_out(result.embedding, seed=seed)
-    colours = palette(len(names))
+    colours, marks = palette(len(names)), shapes(len(names))
     for cluster in np.unique(result.labels).tolist():
         x, y = layout.points[result.labels == cluster].T
-        ax.scatter(x, y, s=size, c=colours[cluster], label=names[cluster], linewidths=0)
+        mark = _MARKERS[marks[cluster]]
+        ax.scatter(x, y, s=size, c=colours[cluster], marker=mark, label=names[cluster], linewidths=0)
         ax.annotate(names[cluster], (float(np.median(x)), float(np.median(y))), ha="center", weight="bold")
     ax.set(xticks=[], yticks=[], title="UMAP of the codes" if layout.kind == "umap" else "Principal components")
     if len(names) <= _FEW:

@@ -141,7 +141,7 @@ def compare_runs(
     Returns
     -------
     dict
-        What the page shows.
+        What the page shows; ``"unread"`` says why rows have numbers and no pictures, where they do.
 
     Raises
     ------
@@ -153,14 +153,15 @@ def compare_runs(
     for run in runs[1:]:
         run.require_rows_of(runs[0])
     models = [run.load_model() for run in runs]
+    unread = None
     try:
         loaded: Loaded | None = read_again(runs[0], models[0], watch=watch)
-    except (InvalidDataError, RunFolderError):
-        loaded = None
+    except (InvalidDataError, RunFolderError) as error:
+        loaded, unread = None, str(error)
     rows = None if loaded is None else as_rows(loaded.X, channels=models[0].layout_.channels)
     names = _short_names([run.folder for run in runs])
     compared = [_compared(name, run, model) for name, run, model in zip(names, runs, models, strict=True)]
-    summary = summarize_comparison(compared, rows, loaded)
+    summary = summarize_comparison(compared, rows, loaded, unread=unread)
     with atomic_file(out) as part:
         part.write_text(render_comparison(summary, language=language), encoding="utf-8")
     return summary

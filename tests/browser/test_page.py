@@ -121,6 +121,13 @@ def test_lasso_selects_rows_and_lists_them(images, visit):
     assert page.locator("#chosen").is_hidden()
 
 
+def test_clusters_after_the_tenth_have_a_shape_besides_a_colour(table, visit):
+    page = visit(table).page
+    cut = lambda cluster: page.locator(f"[data-show='{cluster}'] .dot").evaluate("e => getComputedStyle(e).clipPath")  # noqa: E731
+    assert [cut(cluster) for cluster in (0, 9)] == ["none", "none"]
+    assert [cut(cluster) for cluster in (10, 13)] == ["circle(50%)"] * 2
+
+
 def test_the_map_moves_and_zooms_by_mouse_and_keys(images, visit):
     page = visit(images).page
     picture = lambda: page.locator("#map").evaluate("e => e.toDataURL()")  # noqa: E731

@@ -8,7 +8,7 @@ import pytest
 from deepclust import MLP, Schedule, Trainer, VaDE
 from deepclust.data.readers import Loaded
 from deepclust.report import write_report
-from deepclust.report.figures import captioned_sheet, contact_sheet, palette
+from deepclust.report.figures import captioned_sheet, contact_sheet, palette, shapes
 from deepclust.report.summarize import summarize
 from deepclust.runs import measure
 
@@ -60,6 +60,8 @@ def test_joining_clusters_is_not_told_as_training_that_moved_rows():
 
 def test_colours_differ_and_sheets_hold_every_image():
     assert len(set(palette(68))) == 68
+    hues = [palette(10)[i % 10] for i in range(68)]
+    assert len(set(zip(hues, shapes(68), strict=True))) == 68, "hue and shape alone tell clusters apart"
     sheet = contact_sheet(np.zeros((7, 8, 8), dtype=np.uint8), columns=3, cell=16, gap=2)
     assert sheet.size == (3 * 16 + 2 * 2, 3 * 16 + 2 * 2)
 

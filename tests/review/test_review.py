@@ -92,6 +92,15 @@ def test_compare_tells_agreement_and_rows_that_move(run, two, tmp_path):
     assert run("compare", *two, "--out", page)[0] == 4, "an existing page stays"
 
 
+def test_compare_says_why_rows_have_no_names(run, two, table, tmp_path):
+    table.unlink()
+    code, said, _ = run("compare", *two, "--out", tmp_path / "compare.html")
+    assert code == 0
+    assert "rows have numbers and no pictures: " in said
+    assert "people.csv" in said
+    assert "The input cannot be read as it was" in (tmp_path / "compare.html").read_text()
+
+
 def test_runs_on_other_rows_are_not_compared(run, two, table, tmp_path):
     lines = table.read_text().splitlines()
     (tmp_path / "other.csv").write_text("\n".join([*lines[:-1], lines[1]]))
@@ -109,7 +118,7 @@ def test_runs_on_other_rows_are_not_compared(run, two, table, tmp_path):
 def test_report_with_other_runs_tells_how_stable_clusters_are(run, two):
     assert run("report", two[0], "--with", two[1], "--quiet")[0] == 0
     page = (two[0] / "report.html").read_text()
-    assert "Compared with 1 other runs" in page
+    assert "Among other runs on the same rows (1)" in page
     assert page.count("Found again in other runs") == 4
 
 

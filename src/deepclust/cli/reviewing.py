@@ -55,6 +55,8 @@ def compare(
     facts = {key: found[key] for key in ("agreement", "ari", "moving")} | {"runs": names, "out": str(out)}
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     lines = [f"{names[i]} and {names[j]} agree on {100 * found['agreement'][i][j]:.1f} % of the rows" for i, j in pairs]
+    if found["unread"] is not None:
+        lines.append(f"rows have numbers and no pictures: {found['unread']}")
     say(facts, "\n".join([*lines, f"comparison: {out}"]), quiet, as_json)
 
 

@@ -57,7 +57,9 @@ class Compared:
     metrics: dict[str, Any]
 
 
-def summarize_comparison(runs: Sequence[Compared], rows: Any = None, loaded: Any = None) -> dict[str, Any]:
+def summarize_comparison(
+    runs: Sequence[Compared], rows: Any = None, loaded: Any = None, *, unread: str | None = None
+) -> dict[str, Any]:
     """Collect what the page shows; all runs are on the same rows, and the first is what others are matched with.
 
     Parameters
@@ -66,6 +68,8 @@ def summarize_comparison(runs: Sequence[Compared], rows: Any = None, loaded: Any
         Two or more.
     rows, loaded
         The rows and what identifies them; None where the input is gone: rows then have numbers, and no pictures.
+    unread
+        Why the input could not be read; None where it was.
 
     Returns
     -------
@@ -80,6 +84,7 @@ def summarize_comparison(runs: Sequence[Compared], rows: Any = None, loaded: Any
     return {
         "runs": [_facts(run) for run in runs],
         "n": len(first.labels),
+        "unread": unread,
         "agreement": agreement,
         "ari": [[float(adjusted_rand_score(a.labels, b.labels)) for b in runs] for a in runs],
         "lowest": min(off),

@@ -1,4 +1,4 @@
-"""Colours, and sheets of pictures."""
+"""Colours, shapes, and sheets of pictures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ Array = npt.NDArray[Any]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; more clusters repeat them at other lightness.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a7a00", "#6a3d9a", "#7f7f7f", "#8c2d04")
+
+# One shape for every round through the colours, so that no reader needs to tell lighter from darker.
+SHAPES = ("square", "circle", "triangle", "diamond", "cross", "plus", "wedge")
+
+
+def shapes(k: int) -> list[str]:
+    """Return the names of k shapes: with the colours of `palette`, no two of 70 clusters look alike."""
+    return [SHAPES[i // len(COLOURS) % len(SHAPES)] for i in range(k)]
 
 
 def palette(k: int) -> list[str]:

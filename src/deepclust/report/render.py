@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from deepclust.report.charts import confusion, curves, histogram
-from deepclust.report.figures import COLOURS, contact_sheet, data_uri, palette
+from deepclust.report.figures import COLOURS, contact_sheet, data_uri, palette, shapes
 from deepclust.report.summarize import percent
 from deepclust.report.texts import LANGUAGES, plain, speak, texts
 
@@ -28,7 +28,7 @@ def render(summary: dict[str, Any], *, language: str = "en") -> str:
     language
         That the page shows first; a button switches.
     """
-    colours = palette(summary["k"])
+    colours, marks = palette(summary["k"]), shapes(summary["k"])
     table = summary["confusion"]
     return (
         pages(language)
@@ -37,12 +37,13 @@ def render(summary: dict[str, Any], *, language: str = "en") -> str:
             **summary,
             lang=language,
             colours=colours,
+            marks=marks,
             base=COLOURS,
             largest=max(card["size"] for card in summary["clusters"]),
             histogram=Markup(histogram(summary["confidence"])),
             plots=[Markup(curves(curve["terms"], list(COLOURS))) for curve in summary["curves"]],
             confusion_chart=Markup(confusion(table["table"], table["labels"], table["clusters"])) if table else "",
-            map_data=_map_data(summary["map"], colours),
+            map_data=_map_data(summary["map"], colours, marks),
             style=Markup(asset("style.css")),
             script=Markup(asset("page.js")),
         )
@@ -67,7 +68,7 @@ def pages(language: str) -> Environment:
     return environment
 
 
-def _map_data(chart: dict[str, Any], colours: list[str]) -> dict[str, Any]:
+def _map_data(chart: dict[str, Any], colours: list[str], marks: list[str]) -> dict[str, Any]:
     """Pack the map's columns as text: coordinates in 16 bits, probabilities in 8."""
     points = chart["points"].astype(np.float64)
     low, high = np.percentile(points, 0.2, axis=0), np.percentile(points, 99.8, axis=0)
@@ -80,6 +81,7 @@ def _map_data(chart: dict[str, Any], colours: list[str]) -> dict[str, Any]:
         "cluster": _packed(chart["labels"], np.uint16),
         "probability": _packed(255 * chart["probability"], np.uint8),
         "colours": colours,
+        "shapes": marks,
         "names": chart["names"],
         "ids": chart["ids"],
         "labels": chart["truth"],

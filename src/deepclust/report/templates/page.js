@@ -20,6 +20,14 @@
   }
   let view = { scale: 1, x: 0, y: 0 }, hover = -1, lasso = null, selecting = false, picked = null, hidden = new Set();
 
+  // Corners of the shapes that clusters after the tenth have besides a colour, in a square of side one around zero.
+  const plus = [[-0.5, -0.17], [-0.17, -0.17], [-0.17, -0.5], [0.17, -0.5], [0.17, -0.17], [0.5, -0.17],
+    [0.5, 0.17], [0.17, 0.17], [0.17, 0.5], [-0.17, 0.5], [-0.17, 0.17], [-0.5, 0.17]];
+  const shapes = {
+    square: null, circle: "round", triangle: [[0, -0.5], [0.5, 0.45], [-0.5, 0.45]], wedge: [[0, 0.5], [0.5, -0.45], [-0.5, -0.45]],
+    diamond: [[0, -0.55], [0.55, 0], [0, 0.55], [-0.55, 0]], plus, cross: plus.map(([a, b]) => [(a - b) * Math.SQRT1_2, (a + b) * Math.SQRT1_2]),
+  };
+
   // From data (0..65535) to the canvas in CSS pixels, and back.
   const side = () => Math.min(canvas.clientWidth, canvas.clientHeight);
   const left = (i) => (xs[i] / full) * side() * view.scale + view.x;
@@ -37,15 +45,20 @@
     for (const [cluster, order] of groups.entries()) {
       if (hidden.has(cluster)) continue;
       pen.fillStyle = data.colours[cluster];
+      const shape = shapes[data.shapes[cluster]], large = shape ? 1.7 * size : size;  // a shape needs room to be seen
       for (const i of order) {
         const x = left(i), y = down(i);
         if (x < -4 || y < -4 || x > width + 4 || y > height + 4) continue;
         pen.globalAlpha = picked && !picked.has(i) ? 0.08 : 0.35 + 0.5 * (sure[i] / 255);
-        pen.fillRect(x - size / 2, y - size / 2, size, size);
+        if (!shape) { pen.fillRect(x - size / 2, y - size / 2, size, size); continue; }
+        pen.beginPath();
+        if (shape === "round") pen.arc(x, y, large / 2, 0, 7);
+        else shape.forEach(([a, b], k) => (k ? pen.lineTo(x + a * large, y + b * large) : pen.moveTo(x + a * large, y + b * large)));
+        pen.fill();
       }
     }
     pen.globalAlpha = 1;
-    pen.font = "700 15px system-ui, sans-serif";
+    pen.font = `700 ${data.names.length > 20 ? 11 : 15}px system-ui, sans-serif`;  // many names must not hide the points
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     pen.lineWidth = 4;
