@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deepclust.data.augment import Affine
     from deepclust.data.sets import load_dataset
     from deepclust.data.tables import TableEncoder
-    from deepclust.engine import Budget, Callback, Cosine, Decay, Inverse, Schedule, Trainer
+    from deepclust.engine import Budget, Callback, Cosine, Decay, Healing, Inverse, Schedule, Trainer
     from deepclust.guidance import Guide
     from deepclust.methods import load
     from deepclust.methods.cluster_vae import ClusterVAE
@@ -77,6 +77,7 @@ _HOME = {
     "Guide": "guidance",
     "Gumbel": "methods.gmvae",
     "Handover": "methods.vade",
+    "Healing": "engine",
     "MLP": "networks",
     "Marginal": "methods.gmvae",
     "Refresh": "targets",
@@ -120,6 +121,7 @@ __all__ = [
     "Gumbel",
     "Halving",
     "Handover",
+    "Healing",
     "Information",
     "Inverse",
     "Marginal",

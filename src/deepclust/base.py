@@ -20,15 +20,16 @@ from torch import Tensor
 
 from deepclust.data.rows import Rows, Spec, as_rows
 from deepclust.engine.inference import map_rows
+from deepclust.engine.schedule import Schedule
 from deepclust.engine.seeds import derive_seed, integer_seed
 from deepclust.engine.session import Session
 from deepclust.engine.trainer import Trainer
-from deepclust.errors import InvalidDataError, InvalidParameterError, NotSupportedError
+from deepclust.errors import DivergenceError, InvalidDataError, InvalidParameterError, NotSupportedError
 from deepclust.generation import GenerationMixin
 from deepclust.model import AbstractClusterModel, AbstractVariationalModel
 from deepclust.naming import Naming
 from deepclust.networks.scaler import Scaler, Scaling
-from deepclust.params import apply_params, check_parameters
+from deepclust.params import AbstractParameters, apply_params, check_parameters, defaults
 from deepclust.provenance import fingerprint_rows, machine, versions
 from deepclust.result import ClusterResult
 from deepclust.storage import describe_params, save_estimator
@@ -105,6 +106,11 @@ class AbstractDeepClusterer(
             session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
             model = self._best_of_attempts(rows.spec, session)
             proba, embedding = session.map(lambda x: (model.assign(x), model.embed(x)), model)
+        if not (torch.isfinite(proba).all() and torch.isfinite(embedding).all()):
+            raise DivergenceError(
+                f"{type(self).__name__} ended with probabilities or codes that are not finite. Lower the learning rate "
+                "of its schedule, or check the scale of the data."
+            )
         self._keep_fitted(rows, scaler, model.to("cpu").eval())
         self.result_ = ClusterResult(
             labels=_labels(proba),
@@ -275,9 +281,10 @@ class AbstractDeepClusterer(
         if name not in cls.presets:
             known = ", ".join(sorted(cls.presets)) or "none"
             raise InvalidParameterError(f"{cls.__name__} has no preset {name!r}; it has: {known}.")
+        settings = {key: _without_healing(value) for key, value in {**defaults(cls), **cls.presets[name](data)}.items()}
         plain = {key: value for key, value in overrides.items() if "__" not in key}
         nested = {key: value for key, value in overrides.items() if "__" in key}
-        return cls(**{**cls.presets[name](data), **plain}).set_params(**nested)
+        return cls(**{**settings, **plain}).set_params(**nested)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters; ``trainer__batch_size=64`` puts a changed copy of the frozen trainer in place."""
@@ -345,6 +352,14 @@ class AbstractDeepClusterer(
 
     def _to_user(self, x: Tensor) -> Array:
         return self.layout_.to_user(self.scaler_.inverse(x))
+
+
+def _without_healing(value: Any) -> Any:
+    """Return a parameter of a published procedure, which fails where it fails."""
+    if not isinstance(value, AbstractParameters):
+        return value
+    fields = {field.name: _without_healing(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return dataclasses.replace(value, **{**fields, **({"healing": None} if isinstance(value, Schedule) else {})})
 
 
 def _ndim(X: Any) -> int:

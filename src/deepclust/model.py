@@ -30,6 +30,14 @@ class AbstractClusterModel(nn.Module, ABC):
     def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
         """Return how well each row fits the model: its objective's sense of better, higher is better."""
 
+    def complaints(self) -> list[str]:
+        """Return what is not healthy about the parameters, a sentence each that stays the same while it lasts."""
+        return []
+
+    def reseed(self, cluster: int, z: Float[Tensor, " d"]) -> bool:
+        """Place a cluster that has lost its rows at a code, and return whether that was done; by default it is not."""
+        return False
+
 
 class AbstractDecodingModel(AbstractClusterModel):
     """A model that can turn codes back into rows."""

@@ -58,6 +58,24 @@ def test_joining_clusters_is_not_told_as_training_that_moved_rows():
     assert joined["used"]["k"] == 2
 
 
+def test_the_page_tells_how_training_was_mended():
+    X = np.random.default_rng(0).random((90, 5))
+    model = fitted(X, MLP(hidden=(8,), latent=2))
+    model.result_.events.extend(
+        [
+            {"kind": "diverged", "phase": "cluster", "epoch": 3, "what": "term 'kl' is nan", "back_to": 2, "rate": 0.5},
+            {"kind": "empty cluster placed anew", "phase": "cluster", "epoch": 4, "cluster": 1, "beside": 0},
+            {"kind": "one cluster dominates", "phase": "cluster", "epoch": 5, "what": "cluster 0 has 99 % of the rows"},
+            {"kind": "unhealthy", "phase": "cluster", "epoch": 5, "what": "A variance is at its bound."},
+        ]
+    )
+    page = render(summarize(model, Loaded(name="x", X=X), measure(model.result_, None)), language="en")
+    assert "(term &#39;kl&#39; is nan); it went back to epoch 2 and on at 0.5 of its rate" in page
+    assert "Cluster 1 lost all its rows in phase cluster at epoch 4 and was placed anew." in page
+    assert "(cluster 0 has 99 % of the rows)" in page
+    assert "In phase cluster: A variance is at its bound." in page
+
+
 def test_colours_differ_and_sheets_hold_every_image():
     assert len(set(palette(68))) == 68
     hues = [palette(10)[i % 10] for i in range(68)]

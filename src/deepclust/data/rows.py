@@ -6,7 +6,7 @@ dtype that the user gave, so that a memory map stays on disk and bytes stay byte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -116,6 +116,10 @@ class Rows:
     def slice(self, start: int, stop: int) -> Shaped[Tensor, "b *shape"]:
         """Return rows ``start`` to ``stop``."""
         return self._tensor(self.source[start:stop])
+
+    def take(self, index: Int64[Tensor, " b"]) -> Rows:
+        """Return the rows of these numbers as rows of their own, with the moments of all."""
+        return replace(self, source=self.source[index.numpy()], spec=replace(self.spec, n=len(index)))
 
     def _tensor(self, block: Any) -> Tensor:
         return torch.from_numpy(_dense(block, self.layout))

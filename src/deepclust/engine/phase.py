@@ -52,6 +52,8 @@ class Phase:
     shared
         Names the objective of a phase whose outcome depends on nothing but that, the modules it trains, data, schedule
         and seed; runs with a common ``cache_dir`` then train it once.
+    clusters
+        Whether the model's `assign` tells clusters throughout, so that the engine may look whether they are well.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Phase:
     sampler: Sampler | None = None
     until: float = 1.0
     shared: str | None = None
+    clusters: bool = False
 
     def groups(self) -> list[dict[str, object]]:
         """Return optimiser groups; every parameter belongs to exactly one."""

@@ -11,6 +11,7 @@ import torch
 
 from deepclust.data.augment import Affine
 from deepclust.data.rows import Spec
+from deepclust.engine.healing import Healing
 from deepclust.errors import InvalidParameterError
 from deepclust.params import (
     ADDED,
@@ -114,6 +115,9 @@ class Schedule(AbstractParameters):
     augment
         Images are changed so before every step of the phase; ``"auto"`` is `Affine` for images, and nothing for flat
         rows. Whole-data inference sees rows unchanged.
+    healing
+        What is done when training goes wrong; None fails at the first value that is not finite. Presets of papers have
+        none.
     """
 
     epochs: Count | Budget = Budget()
@@ -128,6 +132,7 @@ class Schedule(AbstractParameters):
     momentum: ShareBelowOne = 0.9
     eps: PositiveFloat = 1e-8
     augment: Affine | Auto | None = field(default=None, metadata=ADDED)
+    healing: Healing | None = field(default=Healing(), metadata=ADDED)
 
     def steps_per_epoch(self, n: int, batch_size: int) -> int:
         """Return the steps of one epoch over ``n`` rows."""

@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Rows
 from deepclust.engine.checkpoint import digest_tensors
+from deepclust.engine.healing import Guard
 from deepclust.engine.inference import map_rows
 from deepclust.engine.journal import Journal
 from deepclust.engine.phase import Phase, permutation
 from deepclust.engine.reuse import Shelf
 from deepclust.engine.seeds import derive_seed
-from deepclust.errors import DivergenceError, InterruptedRun
+from deepclust.engine.step import ObjectiveStep, add_terms, frozen_but
+from deepclust.errors import InterruptedRun
 from deepclust.networks.scaler import Scaler
 from deepclust.provenance import versions
 
@@ -44,19 +46,6 @@ class Stateful(Protocol):
 
 
 _S = TypeVar("_S", bound=Stateful)
-
-
-class _Step(nn.Module):
-    """Model and objective as one module, so that autocast and distribution see a single forward pass."""
-
-    def __init__(self, phase: Phase) -> None:
-        super().__init__()
-        self.model = phase.model
-        self.objective = phase.objective
-        self.progress = Progress(0, 1, 0, 1)
-
-    def forward(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
-        return dict(self.objective(self.model, Batch(x, index, self.progress)))
 
 
 class Session:
@@ -92,7 +81,7 @@ class Session:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What happened besides: a time limit reached, an attempt chosen."""
+        """What happened besides: a time limit reached, an attempt chosen, training gone back."""
         return self.journal.events
 
     def train(self, phase: Phase) -> None:
@@ -101,7 +90,7 @@ class Session:
         Raises
         ------
         DivergenceError
-            When a term of the objective is not finite.
+            When a value is not finite, and going back did not help or is not allowed.
         InterruptedRun
             When the run was asked to stop; the checkpoint has been written.
         """
@@ -167,7 +156,7 @@ class Session:
     @contextmanager
     def attempt(self, number: int) -> Iterator[Session]:
         """Run what follows as one of several attempts, with names and random streams of its own."""
-        outer, seed = self._scope, self.seed
+        outer, seed, self.start_labels = self._scope, self.seed, None
         self._scope, self.seed = f"{outer}attempt-{number}/", derive_seed(seed, "attempt", number) % 2**31
         try:
             yield self
@@ -212,42 +201,61 @@ class Session:
         epochs = schedule.total_epochs(per_epoch)
         groups = phase.groups()
         optimizer = schedule.make_optimizer(groups)
-        with _frozen_but(phase.model, groups):
-            module, wrapped = self._fabric.setup(_Step(phase), optimizer)
-            first, done, totals, is_resumed = self._resume(phase, name, optimizer)
-            at = Progress(first, epochs, first * per_epoch + done, epochs * per_epoch)
-            self._notify("on_phase_start", phase, at)
-            for epoch in range(first, epochs):
-                is_begun = is_resumed and epoch == first  # checkpoints are written after an epoch's refresh
+        guard = Guard(
+            self,
+            phase,
+            name,
+            epochs,
+            lambda: _plain({**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}),
+            lambda state: self._restore_all(state, phase, optimizer),
+        )
+        with frozen_but(phase.model, groups):
+            module, wrapped = self._fabric.setup(ObjectiveStep(phase), optimizer)
+            epoch, done, totals, is_begun = self._resume(phase, name, optimizer, guard)
+            self._notify("on_phase_start", phase, Progress(epoch, epochs, epoch * per_epoch + done, epochs * per_epoch))
+            while epoch < epochs:
+                # Checkpoints and the guard's marks are made after an epoch's refresh.
                 if not is_begun and phase.before_epoch is not None and phase.before_epoch():
                     break
-                began = time.monotonic()
+                if not is_begun:
+                    guard.mark(epoch)
+                began, trouble, is_begun = time.monotonic(), None, False
                 for step, index in enumerate(self._batches(phase, name, batch_size, epoch, per_epoch)):
                     if step < done:
                         continue
                     at = Progress(epoch, epochs, epoch * per_epoch + step, epochs * per_epoch)
-                    self._pause(phase, name, at, step, optimizer, totals)
+                    self._pause(phase, name, at, step, optimizer, totals, guard)
                     if self._out_of_time(phase):
                         break
                     self._reseed(name, at.step)
-                    terms = self._step(module, wrapped, phase, index, at)
-                    totals = _add(totals, terms, len(index))
-                    self._check_finite(terms, phase, at)
+                    terms = self._step(module, wrapped, phase, index, at, guard.rate)
+                    totals = add_terms(totals, terms, len(index))
                     self._notify("on_step", phase, at)
-                if totals is not None:
-                    self._record(phase, name, epoch, totals, optimizer, time.monotonic() - began)
+                    is_read = self.device == "cpu" or at.step % 50 == 0  # reading a value makes an accelerator wait
+                    trouble = guard.not_finite(terms, epoch) if is_read else None
+                    if trouble is not None:
+                        break
+                if totals is not None and trouble is None:
+                    loss = self._record(phase, name, epoch, totals, optimizer, time.monotonic() - began)
+                    trouble = guard.examine(epoch, loss)
                 done, totals = 0, None
+                if trouble is not None:
+                    epoch, is_begun = guard.go_back(trouble), True
+                    continue
                 if self._out_of_time(phase):
                     self.note("time limit", phase=name, epoch=epoch, epochs=epochs)
                     break
+                epoch += 1
         self._notify("on_phase_end", phase)
 
-    def _step(self, module: Any, optimizer: Any, phase: Phase, index: Tensor, at: Progress) -> dict[str, Tensor]:
+    def _step(
+        self, module: Any, optimizer: Any, phase: Phase, index: Tensor, at: Progress, slower: float
+    ) -> dict[str, Tensor]:
         x = self.scaler(self.rows.gather(index)).to(self.device, non_blocking=True)
         change = phase.schedule.change(self.rows.spec)
         x = x if change is None else change.apply(x)
         for group in optimizer.optimizer.param_groups:
-            group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"]
+            group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"] * slower
         module.module.progress = at
         terms: dict[str, Tensor] = module(x, index.to(self.device))
         optimizer.zero_grad()
@@ -266,7 +274,7 @@ class Session:
 
     def _record(
         self, phase: Phase, name: str, epoch: int, totals: dict[str, Tensor], optimizer: Any, seconds: float
-    ) -> None:
+    ) -> float:
         rows = float(totals["$rows"])
         terms = {key: float(value) / rows for key, value in totals.items() if key != "$rows"}
         rate = optimizer.param_groups[0]["lr"]
@@ -280,17 +288,7 @@ class Session:
         }
         self.history.append(record)
         self._notify("on_epoch_end", phase, record)
-
-    def _check_finite(self, terms: dict[str, Tensor], phase: Phase, at: Progress) -> None:
-        if self.device != "cpu" and at.step % 50:  # reading a value makes an accelerator wait
-            return
-        for term, value in terms.items():
-            if not torch.isfinite(value):
-                raise DivergenceError(
-                    f"Phase {phase.name!r} diverged at epoch {at.epoch}: term {term!r} is {float(value.detach())}. "
-                    f"Lower the phase's learning rate (now {phase.schedule.lr:g}), set its clip_norm, or check the "
-                    "scale of the data."
-                )
+        return float(record["loss"])
 
     def _out_of_time(self, phase: Phase) -> bool:
         limit = self.trainer.max_seconds
@@ -336,24 +334,28 @@ class Session:
             if name in state["kept"]:
                 item.load_state_dict(state["kept"][name])
 
+    def _restore_all(self, state: Any, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
+        self._restore(_plain(state), phase.model)
+        optimizer.load_state_dict(_plain(state["optimizer"]))
+
     def _pause(
-        self, phase: Phase, name: str, at: Progress, step: int, optimizer: torch.optim.Optimizer, totals: Any
+        self, phase: Phase, name: str, at: Progress, step: int, optimizer: Any, totals: Any, guard: Guard
     ) -> None:
         """Between two steps: write a checkpoint if one is due, and end if asked to."""
         due = self.journal.seconds_since_write >= self.trainer.checkpoint_seconds
         if self.journal.is_kept and (due or self._stop_asked):
             state = {**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}
-            place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals}
+            place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals, "guard": guard.state_dict()}
             self.journal.write_progress(place, state)
         self._check_stop()
 
-    def _resume(self, phase: Phase, name: str, optimizer: torch.optim.Optimizer) -> tuple[int, int, Any, bool]:
+    def _resume(self, phase: Phase, name: str, optimizer: Any, guard: Guard) -> tuple[int, int, Any, bool]:
         """Return the epoch, the step in it and the running sums to go on from, and whether a checkpoint gave them."""
         moment = self.journal.take_progress(name)
         if moment is None:
             return 0, 0, None, False
-        self._restore(moment["state"], phase.model)
-        optimizer.load_state_dict(moment["state"]["optimizer"])
+        self._restore_all(moment["state"], phase, optimizer)
+        guard.load_state_dict(moment.get("guard", {}))
         return moment["epoch"], moment["step"], moment["totals"], True
 
 
@@ -368,28 +370,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def _add(totals: dict[str, Tensor] | None, terms: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """Sum terms over the rows of an epoch; an objective has the same terms throughout a phase."""
-    fresh = {name: value.detach().double().cpu() * rows for name, value in terms.items()}
-    fresh["$rows"] = torch.tensor(float(rows), dtype=torch.float64)
-    return fresh if totals is None else {name: totals[name] + value for name, value in fresh.items()}
-
-
-@contextmanager
-def _frozen_but(model: nn.Module, groups: list[dict[str, Any]]) -> Iterator[None]:
-    """Let only the parameters of these groups require gradients; put all back as it was."""
-    trained = {id(p) for group in groups for p in group["params"]}
-    before = [(p, p.requires_grad) for p in model.parameters()]
-    training = model.training
-    for p, _ in before:
-        p.requires_grad_(id(p) in trained)
-    model.train()
-    try:
-        yield
-    finally:
-        for p, required in before:
-            p.requires_grad_(required)
-            p.grad = None
-        model.train(training)

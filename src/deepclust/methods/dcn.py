@@ -153,6 +153,7 @@ class DCN(AbstractDeepClusterer):
                 schedule=self.schedule,
                 trains=[model.network, model.likelihood],
                 after_step=lambda batch: members.follow(model, batch, stay=batch.progress.share < self.hold),
+                clusters=True,
             )
         )
         codes = session.map(model.embed, model)

@@ -126,6 +126,7 @@ class _Embedded(AbstractDeepClusterer):
                 schedule=schedule,
                 trains=self._trains(model),
                 before_epoch=targets.refresh,
+                clusters=True,
             )
         )
 
@@ -155,6 +156,12 @@ class EmbeddedModel(AbstractClusterModel):
         """Return minus the squared distance to the nearest centre."""
         z = self.embed(x)
         return -(z.unsqueeze(1) - self.centers).square().sum(-1).amin(1)
+
+    def reseed(self, cluster: int, z: Float[Tensor, " d"]) -> bool:
+        """Place a centre at a code."""
+        with torch.no_grad():
+            self.centers[cluster] = z
+        return True
 
 
 class DecodingEmbeddedModel(EmbeddedModel, AbstractDecodingModel):

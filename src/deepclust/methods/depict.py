@@ -242,6 +242,7 @@ class DEPICT(AbstractDeepClusterer):
                 schedule=self.schedule if steps is None else self.schedule(steps=steps),
                 trains=[model],
                 before_epoch=targets.refresh,
+                clusters=True,
             )
         )
 

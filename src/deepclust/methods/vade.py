@@ -203,6 +203,7 @@ class VaDE(AbstractDeepClusterer):
                 objective=lambda model, batch: self._bound(model, batch, start["labels"]),
                 schedule=self.schedule,
                 trains=[model.network, model.likelihood, Group(model.mixture, self.handover.mixture_rate)],
+                clusters=True,
             )
         )
 
@@ -276,6 +277,15 @@ class VaDEModel(AbstractVariationalModel):
         mean, log_var = self.network.posterior(x)
         latent = torch.logsumexp(self.mixture.log_weights - self._kl(mean, log_var), dim=1)
         return latent - expected_nll(self.network.decode, self.likelihood, x, mean, log_var)
+
+    def complaints(self) -> list[str]:
+        """Tell of variances that have left the range in which they count."""
+        return ["A variance of a cluster's codes is at its bound."] if self.mixture.saturated else []
+
+    def reseed(self, cluster: int, z: Float[Tensor, " d"]) -> bool:
+        """Place a component at a code."""
+        self.mixture.reseed(cluster, z)
+        return True
 
     def decode(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b *shape"]:
         """Return the mean row of every code."""

@@ -64,6 +64,19 @@ class DiagonalMixture(nn.Module):
         self.means.copy_(mixture.means)
         self.log_vars.copy_(mixture.variances.clamp(min=1e-8).log().clamp(*_LOG_VAR_RANGE))
 
+    @torch.no_grad()
+    def reseed(self, cluster: int, z: Float[Tensor, " d"]) -> None:
+        """Place a component at a code, with the weight and the spreads of an average one."""
+        self.means[cluster] = z
+        self.log_vars[cluster] = self.safe_log_vars.mean(dim=0)
+        self.logits[cluster] = self.logits.mean()
+
+    @property
+    def saturated(self) -> bool:
+        """Whether a log-variance has left the range in which it counts."""
+        low, high = _LOG_VAR_RANGE
+        return bool(((self.log_vars <= low) | (self.log_vars >= high)).any())
+
     @property
     def log_weights(self) -> Float[Tensor, " k"]:
         """Log of the weights, which sum to one."""

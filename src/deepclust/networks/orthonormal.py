@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from deepclust.params import AbstractParameters, PositiveFloat
 
+_STRETCH = 500.0  # ratio of the weights' singular values; the default floor keeps it below 1000 times the root of k
+
 
 @dataclass(frozen=True, repr=False)
 class Orthonormal(AbstractParameters):
@@ -54,6 +56,13 @@ class OrthonormalLayer(nn.Module):
     def forward(self, y: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         """Apply the weights that are kept."""
         return y.double() @ self.weights
+
+    def complaints(self) -> list[str]:
+        """Tell of weights that stretch the outputs so unevenly that these are all but of lower rank."""
+        spread = torch.linalg.svdvals(self.weights)
+        if float(spread[-1]) * _STRETCH > float(spread[0]):
+            return []
+        return ["Outputs of the spectral network are all but of lower rank, so making them orthonormal adds noise."]
 
     def fitted(self, y: Float[Tensor, "m k"]) -> Float[Tensor, "k k"]:
         """Return the weights that make these outputs orthonormal, and keep them."""

@@ -132,6 +132,21 @@ def sentences(
         said.append(("tiny", {"clusters": ", ".join(tiny)}))
     if any(event["kind"] == "time limit" for event in result.events):
         said.append(("out_of_time", {}))
+    return [*said, *_healed(result.events, names)]
+
+
+def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Tell what the engine did where training went wrong."""
+    said: list[tuple[str, dict[str, Any]]] = []
+    for event in events:
+        if event["kind"] == "diverged":
+            said.append(("healed_diverged", {**event, "rate": f"{event['rate']:g}"}))
+        elif event["kind"] == "one cluster dominates":
+            said.append(("healed_dominates", event))
+        elif event["kind"] == "empty cluster placed anew":
+            said.append(("healed_reseeded", {**event, "cluster": names[event["cluster"]]}))
+        elif event["kind"] == "unhealthy":
+            said.append(("unhealthy", event))
     return said
 
 

@@ -183,6 +183,10 @@ class DualModel(UnitClassModel):
         """Return the mean row of a code."""
         return self.likelihood.mean(self.network.decode(z)).float()
 
+    def complaints(self) -> list[str]:
+        """Tell of a last layer that has next to nothing to make orthonormal."""
+        return self.last.complaints()
+
     def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
         """Return codes without noise."""
         return self.network.embed(x)

@@ -133,6 +133,10 @@ class SpectralNetModel(AbstractClusterModel):
         """Return the same for rows."""
         return self.raw_of(self.code(x))
 
+    def complaints(self) -> list[str]:
+        """Tell of a last layer that has next to nothing to make orthonormal."""
+        return self.last.complaints()
+
     def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
         """Return the spectral embedding."""
         y: Tensor = self.last(self.raw(x))
