@@ -1,5 +1,20 @@
 """Every error that deepclust raises on purpose; each carries one sentence a user can act on."""
 
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200  # characters
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and not longer than people read."""
+    text = " ".join(_SHORT.repr(value).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
 
 class DeepclustError(Exception):
     """Base of all errors that deepclust raises on purpose."""

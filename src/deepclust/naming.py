@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deepclust.errors import InvalidDataError, InvalidParameterError, UnreadableFileError
+from deepclust.errors import InvalidDataError, InvalidParameterError, UnreadableFileError, shown
 
 _LONGEST = 200  # characters of a name
 
@@ -53,10 +53,11 @@ class Naming:
         known = list(former.names) if former is not None else [str(c) for c in range(k)]
         for cluster, name in names.items():
             if isinstance(cluster, bool) or not isinstance(cluster, int) or not 0 <= cluster < k:
-                raise InvalidParameterError(f"There is no cluster {cluster!r} to name; there are 0..{k - 1}.")
+                raise InvalidParameterError(f"There is no cluster {shown(cluster)} to name; there are 0..{k - 1}.")
             if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST or not name.isprintable():
                 raise InvalidParameterError(
-                    f"The name of cluster {cluster} must be text of 1 to {_LONGEST} printable characters. Got {name!r}."
+                    f"The name of cluster {cluster} must be text of 1 to {_LONGEST} printable characters. "
+                    f"Got {shown(name)}."
                 )
             known[cluster] = name.strip()
         return cls(tuple(known))
@@ -104,7 +105,8 @@ def read_names(path: Path) -> dict[int, str]:
         cluster, name = _cell(line, "cluster", path), _cell(line, "name", path)
         if not cluster.strip().isdecimal() or not name:
             raise InvalidDataError(
-                f"Line {number} of {path} must hold the number of a cluster and a name. Got {cluster!r} and {name!r}."
+                f"Line {number} of {path} must hold the number of a cluster and a name. "
+                f"Got {shown(cluster)} and {shown(name)}."
             )
         if int(cluster) in names:
             raise InvalidDataError(f"Line {number} of {path} names cluster {int(cluster)} a second time.")

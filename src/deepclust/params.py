@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_
 
 from sklearn.base import BaseEstimator
 
-from deepclust.errors import InvalidParameterError
+from deepclust.errors import InvalidParameterError, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +134,9 @@ def check_parameters(owner: object) -> None:
     for name, hint in _hints(kind).items():
         value = getattr(owner, name)
         if not _accepts(hint, value):
+            got = f"Got {shown(value)} instead."
             raise InvalidParameterError(
-                f"The {name!r} parameter of {type(owner).__name__} must be {_describe(hint)}. Got {value!r} instead."
+                f"The {name!r} parameter of {type(owner).__name__} must be {_describe(hint)}. {got}"
             )
 
 
@@ -210,7 +211,7 @@ def _with_nested(owner: str, name: str, value: Any, group: Mapping[str, Any]) ->
         return value
     if not isinstance(value, AbstractParameters):
         raise InvalidParameterError(
-            f"The {name!r} parameter of {owner} is {value!r}, which has no field {next(iter(group))!r} to set."
+            f"The {name!r} parameter of {owner} is {shown(value)}, which has no field {next(iter(group))!r} to set."
         )
     return replaced(value, group)
 

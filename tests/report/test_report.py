@@ -9,6 +9,7 @@ from deepclust import MLP, Schedule, Trainer, VaDE
 from deepclust.data.readers import Loaded
 from deepclust.report import write_report
 from deepclust.report.figures import captioned_sheet, contact_sheet, palette, shapes
+from deepclust.report.render import render
 from deepclust.report.summarize import summarize
 from deepclust.runs import measure
 
