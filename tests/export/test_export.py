@@ -1,5 +1,9 @@
 """What is exported answers as the model does, for every deep method, in any batch."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +43,18 @@ def test_every_method_answers_the_same_from_onnx(name, rows, tmp_path):
     assert [output.name for output in session.get_outputs()] == ["embedding", "probabilities", "label"]
     for batch in (rows, rows[:1], rows[7:12]):
         agrees(session.run(None, {"x": batch}), model, batch)
+
+
+def test_the_example_predicts_without_torch_and_without_us(rows, model, tmp_path):
+    export_onnx(model, tmp_path / "model.onnx")
+    np.save(tmp_path / "rows.npy", rows[:7])
+    example = Path(__file__).parents[2] / "examples" / "predict_onnx.py"
+    blocked = "import sys, runpy; sys.modules['torch'] = sys.modules['deepclust'] = None; sys.argv = sys.argv[1:]; "
+    code = blocked + "runpy.run_path(sys.argv[0], run_name='__main__')"
+    arguments = [sys.executable, "-c", code, example, tmp_path / "model.onnx", tmp_path / "rows.npy"]
+    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=True)
+    told = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [int(cluster) for _, cluster, _ in told] == model.predict(rows[:7]).tolist()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (3, 8, 8)])

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from deepclust import load
 from deepclust.metrics import cluster_stability, moves
 from deepclust.runs import Run
 
@@ -150,9 +151,11 @@ def test_export_says_how_far_the_graph_is_from_the_model(run, two, tmp_path):
     assert error == "", "what exporters say about themselves is not for the user"
     assert "differ from PyTorch's by" in said
     assert run("export", two[0], tmp_path / "model.onnx")[0] == 4
+    assert run("export", two[0], tmp_path / "model.zip")[0] == 0
+    assert (load(tmp_path / "model.zip").labels_ == Run(two[0]).load_model().labels_).all()
     code, _, error = run("export", two[0], tmp_path / "model.txt")
     assert code == 2
-    assert "must end in .onnx or .pt2" in error
+    assert "must end in .onnx, .pt2 or .zip" in error
 
 
 def test_stability_is_the_mean_best_overlap():

@@ -100,19 +100,26 @@ def explore(
 
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="A .onnx file, or .pt2 for PyTorch's exported program.")],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help=".onnx, .pt2 for PyTorch's exported program, or .zip for deepclust.load."),
+    ],
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's model as one graph from rows to embedding, probabilities and label."""
+    """Write a run's model as one file: a graph from rows to embedding, probabilities and label, or the model whole."""
     from deepclust.export import export_onnx, export_program
     from deepclust.runs import Run
 
     writers = {".onnx": export_onnx, ".pt2": export_program}
-    if out.suffix not in writers:
-        fail(f"FILE must end in .onnx or .pt2. Got {out}.", 2)
+    if out.suffix not in (*writers, ".zip"):
+        fail(f"FILE must end in .onnx, .pt2 or .zip. Got {out}.", 2)
     refuse_existing(out, overwrite)
+    if out.suffix == ".zip":
+        Run(run).load_model().save(out, overwrite=overwrite)
+        say({"out": str(out)}, f"exported: {out}", quiet, as_json)
+        return
     difference = writers[out.suffix](Run(run).load_model(), out)
     words = f"exported: {out} (probabilities differ from PyTorch's by {difference:.1e} at most)"
     say({"out": str(out), "difference": difference}, words, quiet, as_json)
