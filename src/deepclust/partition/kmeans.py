@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 
@@ -37,6 +39,8 @@ def kmeans(z: Float[Tensor, "n d"], k: int, *, seed: int, n_init: int = 20) -> K
     KMeansPartition
         Labels, centres, and the sum of squared distances.
     """
-    model = KMeans(k, n_init=n_init, random_state=seed).fit(z.double().numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer codes than k: clusters stay empty
+        model = KMeans(k, n_init=n_init, random_state=seed).fit(z.double().numpy())
     labels = torch.from_numpy(model.labels_.astype("int64"))
     return KMeansPartition(labels, torch.from_numpy(model.cluster_centers_), float(model.inertia_))
