@@ -103,6 +103,5 @@ def _load_pyfunc(path: str) -> _Predictor:
     folder = Path(path)
     encoder = None
     if (folder / _TABLE).is_file():
-        encoder = TableEncoder()
-        encoder.columns_ = json.loads((folder / _TABLE).read_text())["columns"]
+        encoder = TableEncoder.of(json.loads((folder / _TABLE).read_bytes())["columns"])
     return _Predictor(load(folder / _MODEL), encoder)

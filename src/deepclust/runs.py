@@ -27,6 +27,7 @@ from deepclust.errors import InvalidDataError, ModelFormatError, RunFolderError
 from deepclust.methods import find_method, load
 from deepclust.metrics import external_metrics, internal_metrics
 from deepclust.naming import Naming
+from deepclust.params import check_parameters
 from deepclust.report import write_report
 from deepclust.report.sheets import write_sheets
 
@@ -66,24 +67,32 @@ class Run:
     @property
     def request(self) -> Request:
         """What was asked."""
-        asked = self._read()["request"]
-        read = asked["read"]
-        size = read["image_size"]
-        options = ReadOptions(**{**read, "image_size": None if size is None else tuple(size)})
-        return Request(**{**asked, "read": options})
+        asked: Any = self._read().get("request")
+        try:
+            read = asked["read"]
+            size = read["image_size"]
+            options = ReadOptions(**{**read, "image_size": None if size is None else tuple(size)})
+            request = Request(**{**asked, "read": options})
+            for part in (options, request):
+                check_parameters(part)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.folder / 'run.json'} is corrupted: its request is not whole ({error})."
+            ) from error
+        return request
 
     @property
     def is_finished(self) -> bool:
         """Whether all results are there."""
-        return bool(self._read()["status"] == "finished")
+        return bool(self._read().get("status") == "finished")
 
     def _read(self) -> dict[str, Any]:
         file = self.folder / "run.json"
         if not file.is_file():
             raise RunFolderError(f"{self.folder} is not a run folder: it has no run.json.")
         try:
-            state = json.loads(file.read_text())
-        except ValueError as error:
+            state = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"{file} is corrupted: it is not JSON ({error}).") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("version") != VERSION:
             raise RunFolderError(f"{file} is not of a run that this version of deepclust made.")
@@ -124,7 +133,7 @@ class Run:
         self._require_finished()
         try:
             content: dict[str, Any] = json.loads((self.folder / "provenance.json").read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{self.folder} has no readable provenance.json: {error}.") from error
         return content
 
@@ -134,12 +143,9 @@ class Run:
         if not file.is_file():
             return None
         try:
-            columns = json.loads(file.read_text())["columns"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelFormatError(f"{file} is corrupted.") from error
-        encoder = TableEncoder()
-        encoder.columns_ = columns
-        return encoder
+            return TableEncoder.of(json.loads(file.read_bytes())["columns"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ModelFormatError(f"{file} is corrupted: it does not tell how a table is read.") from error
 
 
 def create_run(folder: Path, request: Request, *, overwrite: bool = False) -> Run:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
-from tests.common.small import DEEP, small
-from tests.common.torture import IS_FULL, record
 
 from deepclust.errors import DeepclustError
+from tests.common.small import DEEP, small
+from tests.common.torture import IS_FULL, record
 
 RNG = np.random.default_rng(0)
 

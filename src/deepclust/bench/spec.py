@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -12,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from deepclust.bench.problems import PROBLEMS
-from deepclust.errors import InvalidParameterError
+from deepclust.errors import InvalidParameterError, shown
 from deepclust.methods import METHODS, Entry
 
 PROTOCOLS = ("transductive", "train-test")
 _PEERS = "deepclust.benchmark"  # the entry point group in which other packages offer methods to compare with
-_KEYS = {"name", "method", "preset", "params", "datasets", "seeds", "max_seconds", "protocol"}
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str) and bool(re.fullmatch(r"\w[\w.-]*", value)),
+    "method": lambda value: isinstance(value, str),
+    "preset": lambda value: isinstance(value, str),
+    "params": lambda value: isinstance(value, dict),
+    "datasets": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "seeds": lambda value: type(value) is int and 1 <= value <= 1000,
+    "max_seconds": lambda value: type(value) in (int, float) and value > 0,
+    "protocol": lambda value: isinstance(value, str),
+}
+_KEYS = set(_TYPES)
 
 
 @dataclass(frozen=True)
@@ -79,12 +91,15 @@ def read_spec(path: Path) -> list[Task]:
         Naming the entry and what is wrong with it.
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidParameterError(f"{path} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidParameterError(f"{path} is not TOML: {error}.") from error
-    tasks = [task for entry in content.get("run", []) for task in _tasks(entry, path)]
+    entries = content.get("run", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InvalidParameterError(f"{path} must have entries [[run]]. Got run = {shown(entries)}.")
+    tasks = [task for entry in entries for task in _tasks(entry, path)]
     if not tasks:
         raise InvalidParameterError(f"{path} names nothing to run: it needs entries [[run]].")
     order = list(PROBLEMS)
@@ -96,6 +111,9 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
     if unknown or not {"name", "datasets"} <= entry.keys():
         wrong = f"unknown keys {sorted(unknown)}" if unknown else "it needs 'name' and 'datasets'"
         raise InvalidParameterError(f"{path}, entry {entry.get('name', '?')!r}: {wrong}.")
+    for key, value in entry.items():
+        if not _TYPES[key](value):
+            raise InvalidParameterError(f"{path}, entry {shown(entry['name'])}: {key!r} cannot be {shown(value)}.")
     name = entry["name"]
     method = entry.get("method", name)
     if method not in known_methods():

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from deepclust.data.foreign import foreign, own_words
 from deepclust.errors import InvalidDataError, UnreadableFileError
 
 Mode = Literal["auto", "grey", "rgb"]
@@ -79,7 +80,8 @@ def read_folder(
     shape = (len(good), *target) if grey else (len(good), *target, 3)
     images = np.empty(shape, dtype=np.uint8)
     for number, path in enumerate(good):
-        images[number] = _pixels(path, target, grey)
+        with foreign(path, "no image that can be brought to bytes"):
+            images[number] = _pixels(path, target, grey)
         if watch:
             watch((number + 1) / len(good))
     return ImageFolder(images, [str(path.relative_to(folder)) for path in good], bad)
@@ -96,8 +98,8 @@ def _survey(files: list[Path], folder: Path) -> tuple[dict[Path, tuple[tuple[int
                     raise ValueError(f"{image.width}x{image.height} pixels are too many")
                 image.load()
                 facts[path] = ((image.height, image.width), image.mode in ("1", "L", "LA", "I", "I;16", "F"))
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            bad.append((str(path.relative_to(folder)), str(error).splitlines()[0] if str(error) else "not an image"))
+        except Exception as error:  # decoders of broken bytes raise whatever they hit
+            bad.append((str(path.relative_to(folder)), own_words(error)))
     return facts, bad
 
 
@@ -128,6 +130,8 @@ def _on_white(picture: Image.Image) -> Image.Image:
 def _to_bytes(image: Image.Image) -> Image.Image:
     """Bring deep grey levels to bytes: 16-bit ones by their full range, floating ones by their own."""
     values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it has pixels that are not finite")
     low, high = (0.0, 65535.0) if image.mode != "F" else (float(values.min()), float(values.max()))
     scaled = (values - low) / ((high - low) or 1.0) * 255
     return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))

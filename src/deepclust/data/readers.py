@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepclust.data.idx import parse_idx
+from deepclust.data.foreign import foreign
+from deepclust.data.idx import read_idx
 from deepclust.data.images import Mode, read_folder
+from deepclust.data.matlab import read_mat
 from deepclust.data.sets import DATASETS, load_dataset
 from deepclust.data.tables import Categorical, Missing, TableEncoder
 from deepclust.errors import InvalidDataError, UnreadableFileError
@@ -117,7 +117,8 @@ def read_input(
 def read_labels(path: Path) -> Array:
     """Read one label a row from an .npy, .csv, .parquet, .txt or IDX file."""
     if path.suffix == ".txt":
-        return np.asarray(path.read_text().split())
+        with foreign(path, "not text"):
+            return np.asarray(path.read_text().split())
     reader = _reader(path)
     if reader is None:
         raise UnreadableFileError(f"{path} is of no known format for labels: use .txt, .csv, .npy, .parquet or IDX.")
@@ -137,7 +138,7 @@ def _reader(path: Path) -> Callable[[Path, ReadOptions, TableEncoder | None], Lo
     if suffix in _TABLES:
         return _table
     if suffix in (".gz", ".idx", ".idx1", ".idx3") or path.name.endswith("-ubyte"):
-        return lambda p, o, _: Loaded(name=p.name.split(".")[0].split("-idx")[0], X=_read_idx(p))
+        return lambda p, o, _: Loaded(name=p.name.split(".")[0].split("-idx")[0], X=read_idx(p))
     return None
 
 
@@ -195,32 +196,21 @@ def _take(table: Any, column: str, path: Path) -> tuple[Array, Any]:
 
 
 def _read_npy(path: Path, options: ReadOptions) -> Array:
-    try:
+    with foreign(path, "truncated or not an array file"):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UnreadableFileError(f"{path} is truncated or not an array file ({_first_line(error)}).") from error
 
 
 def _read_npz(path: Path, options: ReadOptions) -> Array:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            return np.asarray(content[_pick(list(content.files), options.data_key, path)])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UnreadableFileError(f"{path} is truncated or not an .npz file ({_first_line(error)}).") from error
+    with (
+        foreign(path, "truncated or not an .npz file"),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as content,
+    ):
+        return np.asarray(content[_pick(list(content.files), options.data_key, path)])
 
 
 def _read_mat(path: Path, options: ReadOptions) -> Array:
-    from scipy.io import loadmat
-
-    try:
-        content = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
-    except NotImplementedError as error:
-        raise UnreadableFileError(
-            f"{path} is a MATLAB 7.3 file, which this version does not read. Save it with '-v7' in MATLAB."
-        ) from error
-    except Exception as error:  # a parser of foreign bytes: broken ones make it raise whatever they hit
-        raise UnreadableFileError(f"{path} is truncated or not a MATLAB file ({_first_line(error)}).") from error
-    return np.asarray(content[_pick(list(content), options.data_key, path)])
+    return read_mat(path, options.data_key, lambda keys: _pick(keys, options.data_key, path))
 
 
 def _pick(keys: list[str], wanted: str | None, path: Path) -> str:
@@ -233,37 +223,18 @@ def _pick(keys: list[str], wanted: str | None, path: Path) -> str:
     raise InvalidDataError(f"{path} {what}: {', '.join(keys)}. Name one with --data-key.")
 
 
-def _read_idx(path: Path) -> Array:
-    raw = path.read_bytes()
-    try:
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
-        raise UnreadableFileError(f"{path} is truncated or not gzip ({_first_line(error)}).") from error
-    return parse_idx(content, str(path))
-
-
 def _read_csv(path: Path) -> Any:
-    import pyarrow as pa
     from pyarrow import csv
 
-    try:
+    with foreign(path, "not a table of comma-separated values"):
         return csv.read_csv(path)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        raise UnreadableFileError(f"{path} is not a table of comma-separated values ({_first_line(error)}).") from error
 
 
 def _read_parquet(path: Path) -> Any:
-    import pyarrow as pa
     from pyarrow import parquet
 
-    try:
+    with foreign(path, "truncated or not a Parquet file"):
         return parquet.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UnreadableFileError(f"{path} is truncated or not a Parquet file ({_first_line(error)}).") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 _ARRAYS: dict[str, Callable[[Path, ReadOptions], Array]] = {

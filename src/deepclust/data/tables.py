@@ -40,6 +40,27 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self.missing = missing
         self.categorical = categorical
 
+    @classmethod
+    def of(cls, columns: Any) -> Self:
+        """Make an encoder of the ``columns_`` of a fitted one, such as a file keeps them.
+
+        Raises
+        ------
+        ValueError
+            Where they are not such.
+        """
+        if not isinstance(columns, list) or not all(isinstance(column, dict) for column in columns):
+            raise ValueError("columns must be a list of objects")
+        for column in columns:
+            kind, fill, known = column.get("kind"), column.get("fill"), column.get("categories")
+            is_number = kind == "number" and (fill is None or type(fill) in (int, float))
+            is_category = kind == "category" and isinstance(known, list) and all(isinstance(v, str) for v in known)
+            if not isinstance(column.get("name"), str) or not (is_number or is_category or kind == "dropped"):
+                raise ValueError("a column is not described as one")
+        encoder = cls()
+        encoder.columns_ = columns
+        return encoder
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn fill values and categories from a pandas, polars or Arrow table."""
         check_parameters(self)

@@ -40,6 +40,7 @@
     if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
+    const unit = (side() * view.scale) / full;  // once: reading a width of the page for every point takes longer than drawing it
     const size = Math.max(1.5, Math.min(6, (n > 20000 ? 1.5 : 3) * Math.sqrt(view.scale)));
     const style = getComputedStyle(document.documentElement);
     for (const [cluster, order] of groups.entries()) {
@@ -47,7 +48,7 @@
       pen.fillStyle = data.colours[cluster];
       const shape = shapes[data.shapes[cluster]], large = shape ? 1.7 * size : size;  // a shape needs room to be seen
       for (const i of order) {
-        const x = left(i), y = down(i);
+        const x = xs[i] * unit + view.x, y = (full - ys[i]) * unit + view.y;
         if (x < -4 || y < -4 || x > width + 4 || y > height + 4) continue;
         pen.globalAlpha = picked && !picked.has(i) ? 0.08 : 0.35 + 0.5 * (sure[i] / 255);
         if (!shape) { pen.fillRect(x - size / 2, y - size / 2, size, size); continue; }
@@ -115,10 +116,12 @@
 
   function nearest(x, y) {
     let best = -1, least = 144;
+    const unit = (side() * view.scale) / full;
     for (let i = 0; i < n; i++) {
-      if (hidden.has(clusters[i])) continue;
-      const d = (left(i) - x) ** 2 + (down(i) - y) ** 2;
-      if (d < least) { least = d; best = i; }
+      const d = (xs[i] * unit + view.x - x) ** 2 + ((full - ys[i]) * unit + view.y - y) ** 2;
+      if (d >= least || hidden.has(clusters[i])) continue;
+      least = d;
+      best = i;
     }
     return best;
   }
