@@ -39,6 +39,8 @@ peers:
 
 torture: setup
 	DEEPCLUST_KILLS=20 $(BIN)/python -m pytest tests/bench -k killed
+	DEEPCLUST_TORTURE=1 $(BIN)/python -m pytest -n auto --dist loadfile tests/torture tests/storage
+	$(BIN)/pip install --quiet atheris && $(BIN)/python benchmarks/torture/fuzz.py
 
 speed: setup
 	$(BIN)/python benchmarks/speed/step.py

@@ -118,7 +118,7 @@ WORDS = ["fit", "predict", "sample", "report", "compare", "relabel", "export", "
          "2", "3.5", "nan", "99999999999999999999", "--method", *METHODS, "--seed", "--out", "{new}", "{run}/run.json",
          "--epochs", "1", "--param", "-p", "a=b", "=", "network=1", "trainer__device=\"tpu\"", "schedule=[1]", "x" * 5000,
          "--labels", "--id", "a", "b", "--quiet", "--json", "--overwrite", "--lang", "zh", "--cluster", "--threshold", "2.0",
-         "--image-size", "8x8", "0x0", "--device", "cpu", "--with", "\x00", "é\u202e\n", "--port", "--max-seconds", "0.01",
+         "--image-size", "8x8", "0x0", "--device", "cpu", "--with", "\x01", "é\u202e\n", "--port", "--max-seconds", "0.01",
          "--missing", "mean", "--image-mode", "rgb", "-n", "5", "model.onnx", "names.csv", "--resume"]  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def read_input(
         own = data.y if options.labels is None else None  # labels that the user names come before the publisher's
         return _with_labels(Loaded(name=data.name, X=data.X, y=own), options)
     path = Path(source)
-    if not path.exists():
+    if "\0" in source or not path.exists():
         raise UnreadableFileError(f"{source} is neither a file, nor a folder, nor a data set ({', '.join(DATASETS)}).")
     if path.is_dir():
         return _with_labels(_images(path, options, watch), options)
@@ -227,14 +227,24 @@ def _read_csv(path: Path) -> Any:
     from pyarrow import csv
 
     with foreign(path, "not a table of comma-separated values"):
-        return csv.read_csv(path)
+        return _in_unicode(csv.read_csv(path))
 
 
 def _read_parquet(path: Path) -> Any:
     from pyarrow import parquet
 
     with foreign(path, "truncated or not a Parquet file"):
-        return parquet.read_table(path)
+        return _in_unicode(parquet.read_table(path))
+
+
+def _in_unicode(table: Any) -> Any:
+    """Refuse a table with names or text that are not UTF-8; Arrow would tell only when they are used."""
+    import pyarrow as pa
+
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if pa.types.is_binary(kind):
+            raise ValueError(f"column {name!r} is not UTF-8 text")
+    return table
 
 
 _ARRAYS: dict[str, Callable[[Path, ReadOptions], Array]] = {

@@ -52,7 +52,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         if not isinstance(columns, list) or not all(isinstance(column, dict) for column in columns):
             raise ValueError("columns must be a list of objects")
         for column in columns:
-            kind, fill, known = column.get("kind"), column.get("fill"), column.get("categories")
+            kind, fill, known = column.get("kind"), column.get("fill", ""), column.get("categories")
             is_number = kind == "number" and (fill is None or type(fill) in (int, float))
             is_category = kind == "category" and isinstance(known, list) and all(isinstance(v, str) for v in known)
             if not isinstance(column.get("name"), str) or not (is_number or is_category or kind == "dropped"):

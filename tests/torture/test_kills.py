@@ -1,0 +1,143 @@
+"""kill -9 at random moments, over all methods: the run is untouched or resumable, and ends as if nothing had been.
+
+A full run kills 200 times; by default two methods are killed a few times.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from deepclust.params import AbstractParameters
+from tests.common.small import DEEP, small
+from tests.common.torture import IS_FULL, record
+
+KILLS = 200 if IS_FULL else 4
+_told = {}
+WITHOUT_UMAP = "import sys; sys.modules['umap'] = None; from deepclust.cli.main import main; main()"
+
+
+def schedules(parameters, prefix=""):
+    """Names of all schedules of a method, at any depth."""
+    for key, value in parameters.get_params(deep=False).items():
+        if type(value).__name__ == "Schedule":
+            yield f"{prefix}{key}"
+        elif isinstance(value, AbstractParameters):
+            yield from schedules(value, f"{prefix}{key}__")
+
+
+def short(name):
+    """Options that make a run of a method last a few seconds."""
+    options = ["--method", name, "-p", "trainer__checkpoint_seconds=0.1", "-p", 'trainer__precision="fp32"']
+    for place in schedules(small(name)):
+        options += ["-p", f"{place}__epochs=25", "-p", f"{place}__batch_size=64"]
+    return options
+
+
+def start(*arguments):
+    # Without UMAP, whose compilation takes longer than everything else here; the map is of principal components then.
+    return subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_UMAP, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def labels(out):
+    return pq.read_table(out / "assignments.parquet").column("cluster").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "x.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
+    return path
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("number", range(len(DEEP)) if IS_FULL else [0, 8])
+def test_killed_runs_end_as_if_nothing_had_been(number, data, tmp_path):
+    name, rng = DEEP[number], np.random.default_rng(number)
+    wanted = -(-KILLS // len(DEEP)) if IS_FULL else KILLS
+    began = time.monotonic()
+    whole = start("fit", data, "-k", "4", "--out", tmp_path / "whole", *short(name))
+    assert whole.wait() == 0, whole.stderr.read()
+    seconds = time.monotonic() - began
+    kills = resumed = untouched = rounds = 0
+    while kills < wanted:
+        out = tmp_path / f"run-{rounds}"
+        rounds += 1
+        arguments = ["fit", data, "-k", "4", "--out", out, *short(name)]
+        while True:
+            process = start(*arguments)
+            try:
+                # Anywhere in the run; later ones go on from a checkpoint, so they are given less time.
+                process.wait(timeout=float(rng.uniform(1.0, 1.1 * seconds)) if kills < wanted else 300)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+            if out.exists():
+                arguments, resumed = ["fit", "--resume", out], resumed + 1
+            else:
+                untouched += 1
+        assert process.returncode == 0, process.stderr.read()
+        assert labels(out) == labels(tmp_path / "whole")
+    _told[name] = {
+        "kills": kills,
+        "resumed": resumed,
+        "untouched": untouched,
+        "runs": rounds,
+        "seconds": round(seconds, 1),
+    }
+
+
+def test_all_kills_are_on_record():
+    record("kills", kills=sum(told["kills"] for told in _told.values()), methods=_told)
+    if IS_FULL:
+        assert set(_told) == set(DEEP)
+        assert sum(told["kills"] for told in _told.values()) >= KILLS
+
+
+def is_root_with_mounts(folder):
+    if os.geteuid() != 0:
+        return False
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("room", [150, 260, 600])
+def test_a_disk_that_fills_up_loses_no_earlier_checkpoint(room, data, tmp_path):
+    """A real file system of so many KiB; the run goes on from its checkpoint where there is room again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not is_root_with_mounts(disk):
+        pytest.skip("needs root, to mount a small file system")
+    try:
+        subprocess.run(["mount", "-o", f"remount,size={room}k", disk], check=True)
+        whole = start("fit", data, "-k", "4", "--out", tmp_path / "whole", *short("dec"))
+        assert whole.wait() == 0
+        arguments = ["fit", data, "-k", "4", "--out", disk / "run", *short("dec")]
+        process = start(*arguments)
+        _, said = process.communicate()
+        assert process.returncode == 6, said
+        assert "Traceback" not in said
+        assert not list(disk.rglob("*.part"))
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        if (disk / "run").exists():
+            arguments = ["fit", "--resume", disk / "run"]
+        assert start(*arguments).wait() == 0
+        assert labels(disk / "run") == labels(tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", disk], check=True)
