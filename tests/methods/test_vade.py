@@ -31,6 +31,12 @@ def small(**params):
     return VaDE(3, **{**base, **params})
 
 
+@pytest.fixture(scope="module")
+def fitted(projected):
+    """The small one, fitted; tests look at it and leave it as it is."""
+    return small().fit(projected[0])
+
+
 @pytest.mark.parametrize("start", ["linkage", "spectral", "kmeans", "mixture"])
 @pytest.mark.parametrize("posterior", ["exact", "sampled"])
 def test_separate_gaussians_are_found_from_every_start(start, posterior, projected):
@@ -73,9 +79,9 @@ def batch_of(model, X, share=0.99):
     return Batch(x, torch.arange(len(x)), Progress(0, 1, int(share * 100), 100))
 
 
-def test_score_is_the_negative_of_the_objective_up_to_its_noise(projected):
+def test_score_is_the_negative_of_the_objective_up_to_its_noise(projected, fitted):
     X, _ = projected
-    model = small().fit(X)
+    model = fitted
     torch.manual_seed(0)
     labels = torch.from_numpy(model.labels_)
     with torch.no_grad():
@@ -83,9 +89,9 @@ def test_score_is_the_negative_of_the_objective_up_to_its_noise(projected):
     assert model.score(X) == pytest.approx(-loss, rel=0.01)
 
 
-def test_sampled_bound_is_below_the_exact_one(projected):
+def test_sampled_bound_is_below_the_exact_one(projected, fitted):
     X, _ = projected
-    model = small().fit(X)
+    model = fitted
     sampled = small(posterior="sampled")
     labels, batch = torch.from_numpy(model.labels_), batch_of(model, X)
     costs = []
@@ -157,9 +163,8 @@ def test_paper_preset_is_the_paper():
         VaDE.preset("papr")
 
 
-def test_samples_of_a_cluster_surround_its_mean(projected):
-    X, _ = projected
-    model = small().fit(X)
+def test_samples_of_a_cluster_surround_its_mean(fitted):
+    model = fitted
     drawn, clusters = model.sample(2000, random_state=0)
     np.testing.assert_allclose(np.bincount(clusters) / 2000, model.model_.cluster_weights, atol=0.05)
     assert np.mean(model.predict(drawn) == clusters) > 0.95, "the model assigns its samples to where they came from"
