@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from deepclust.data.rows import Rows, Spec, as_rows
+from deepclust.data.stored import as_stored
 from deepclust.engine.inference import map_rows
 from deepclust.engine.schedule import Schedule
 from deepclust.engine.seeds import derive_seed, integer_seed
@@ -304,7 +305,7 @@ class AbstractDeepClusterer(
         return int(self.result_.embedding.shape[1])
 
     def _rows(self, X: Any, *, reset: bool) -> Rows:
-        owner = type(self).__name__
+        owner, X = type(self).__name__, as_stored(X)
         channels = self.channels if reset else self.layout_.channels
         rows = as_rows(X, channels=channels if _ndim(X) == 4 else None, owner=owner)
         if _ndim(X) == 2:

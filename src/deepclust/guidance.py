@@ -15,7 +15,7 @@ from deepclust.data.batch import Batch
 from deepclust.engine import Cosine, Schedule, Session
 from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
-from deepclust.partition import Partition, Start, principal_view, side_by_side, start_labels
+from deepclust.partition import Partition, Start, by_sample, principal_view, side_by_side, start_labels
 from deepclust.pretraining import Stacked, pretrain
 
 _PRETRAIN = Schedule(decay=Cosine())
@@ -49,7 +49,12 @@ def find_partition(
     if beside:
         view = principal_view(_sample(session), seed=session.seed)
         codes = side_by_side(codes, session.map(view.coordinates, model))
-    return start_labels(codes, k, cast("Partition", kind), seed=session.seed)
+    found = by_sample(
+        codes, lambda z: start_labels(z, k, cast("Partition", kind), seed=session.seed), seed=session.seed
+    )
+    if found.rows is not None:
+        session.note("partition of a sample", rows=found.rows)
+    return found.labels
 
 
 def _sample(session: Session) -> Float[Tensor, "m p"]:

@@ -14,9 +14,11 @@ from deepclust.data.foreign import foreign
 from deepclust.data.idx import read_idx
 from deepclust.data.images import Mode, read_folder
 from deepclust.data.matlab import read_mat
+from deepclust.data.parquet import fits_in_memory, is_parquet_folder, open_parquet, read_column, stream_rows
 from deepclust.data.sets import DATASETS, load_dataset
+from deepclust.data.stored import as_stored
 from deepclust.data.tables import Categorical, Missing, TableEncoder
-from deepclust.errors import InvalidDataError, UnreadableFileError
+from deepclust.errors import InvalidDataError, MissingExtraError, UnreadableFileError
 
 Array = npt.NDArray[Any]
 
@@ -102,13 +104,17 @@ def read_input(
     path = Path(source)
     if "\0" in source or not path.exists():
         raise UnreadableFileError(f"{source} is neither a file, nor a folder, nor a data set ({', '.join(DATASETS)}).")
+    if is_parquet_folder(path):
+        return _with_labels(_table(path, options, encoder, watch), options)
+    if path.suffix.lower() == ".zarr":
+        return _with_labels(Loaded(name=path.stem, X=_read_zarr(path, options, watch)), options)
     if path.is_dir():
         return _with_labels(_images(path, options, watch), options)
     reader = _reader(path)
     if reader is None:
         raise UnreadableFileError(
-            f"{path} is of no known format. Known: {', '.join(sorted([*_ARRAYS, *_TABLES]))}, "
-            "IDX (…-ubyte, .idx, .gz) and folders of images."
+            f"{path} is of no known format. Known: {', '.join(sorted([*_ARRAYS, *_TABLES, '.h5ad', '.zarr']))}, "
+            "IDX (…-ubyte, .idx, .gz), folders of images and folders of Parquet files."
         )
     loaded = reader(path, options, encoder)
     return _with_labels(loaded, options)
@@ -123,7 +129,7 @@ def read_labels(path: Path) -> Array:
     if reader is None:
         raise UnreadableFileError(f"{path} is of no known format for labels: use .txt, .csv, .npy, .parquet or IDX.")
     if path.suffix in _TABLES:
-        table = _TABLES[path.suffix](path)
+        table = _read_csv(path) if path.suffix == ".csv" else open_parquet(path).to_table()
         if len(table.column_names) != 1:
             names = ", ".join(table.column_names)
             raise InvalidDataError(f"{path} must have one column, the labels; it has {names}.")
@@ -135,6 +141,8 @@ def _reader(path: Path) -> Callable[[Path, ReadOptions, TableEncoder | None], Lo
     suffix = path.suffix.lower()
     if suffix in _ARRAYS:
         return lambda p, o, _: Loaded(name=p.stem, X=_ARRAYS[suffix](p, o))
+    if suffix == ".h5ad":
+        return _read_h5ad
     if suffix in _TABLES:
         return _table
     if suffix in (".gz", ".idx", ".idx1", ".idx3") or path.name.endswith("-ubyte"):
@@ -171,8 +179,20 @@ def _images(path: Path, options: ReadOptions, watch: Callable[[float], None] | N
     return Loaded(name=path.resolve().name, X=found.images, id_name="path", ids=np.asarray(found.paths), notes=notes)
 
 
-def _table(path: Path, options: ReadOptions, encoder: TableEncoder | None) -> Loaded:
-    table = _TABLES[path.suffix.lower()](path)
+def _table(
+    path: Path,
+    options: ReadOptions,
+    encoder: TableEncoder | None,
+    watch: Callable[[float], None] | None = None,
+) -> Loaded:
+    if path.is_dir() or path.suffix.lower() == ".parquet":
+        data = open_parquet(path)
+        if not fits_in_memory(data):
+            return _large_table(path, data, options, encoder, watch)
+        with foreign(path, "truncated or not a Parquet file"):
+            table = _in_unicode(data.to_table())
+    else:
+        table = _read_csv(path)
     if table.num_rows == 0:
         raise InvalidDataError(f"{path} has no rows.")
     id_name, ids, y = options.id_column, None, None
@@ -187,6 +207,23 @@ def _table(path: Path, options: ReadOptions, encoder: TableEncoder | None) -> Lo
     still = [name for name, low, high in zip(names, X.min(axis=0), X.max(axis=0), strict=True) if low == high]
     notes = [f"column {name!r} is constant, so it tells no rows apart" for name in still] if len(X) > 1 else []
     return Loaded(name=path.stem, X=X, id_name=id_name, ids=ids, y=y, encoder=encoder, feature_names=names, notes=notes)
+
+
+def _large_table(
+    path: Path,
+    data: Any,
+    options: ReadOptions,
+    encoder: TableEncoder | None,
+    watch: Callable[[float], None] | None,
+) -> Loaded:
+    """Read a table of numbers that is too large to be read as a whole."""
+    has_labels = options.labels is not None and options.labels in data.schema.names
+    beside = [name for name in (options.id_column, options.labels if has_labels else None) if name is not None]
+    ids = None if options.id_column is None else read_column(data, options.id_column, path)
+    y = read_column(data, str(options.labels), path) if has_labels else None
+    X, encoder = stream_rows(data, path, encoder, beside, watch=watch)
+    names = [str(name) for name in encoder.get_feature_names_out()]
+    return Loaded(name=path.stem, X=X, id_name=options.id_column, ids=ids, y=y, encoder=encoder, feature_names=names)
 
 
 def _take(table: Any, column: str, path: Path) -> tuple[Array, Any]:
@@ -230,11 +267,42 @@ def _read_csv(path: Path) -> Any:
         return _in_unicode(csv.read_csv(path))
 
 
-def _read_parquet(path: Path) -> Any:
-    from pyarrow import parquet
+def _read_zarr(path: Path, options: ReadOptions, watch: Callable[[float], None] | None) -> Array:
+    try:
+        import zarr
+    except ImportError as error:
+        raise MissingExtraError(
+            "Reading .zarr needs the package zarr, which is not installed: pip install 'deepclust[stores]'."
+        ) from error
+    with foreign(path, "truncated or not a Zarr store"):
+        found = zarr.open(str(path), mode="r")
+        if not hasattr(found, "shape"):
+            found = found[_pick(sorted(found.array_keys()), options.data_key, path)]
+        array: Array = as_stored(found, watch=watch)
+        return array
 
-    with foreign(path, "truncated or not a Parquet file"):
-        return _in_unicode(parquet.read_table(path))
+
+def _read_h5ad(path: Path, options: ReadOptions, encoder: TableEncoder | None) -> Loaded:
+    try:
+        import anndata
+    except ImportError as error:
+        raise MissingExtraError(
+            "Reading .h5ad needs the package anndata, which is not installed: pip install 'deepclust[stores]'."
+        ) from error
+    with foreign(path, "truncated or not an AnnData file"):
+        data = anndata.read_h5ad(path, backed="r")
+        try:
+            wanted = options.data_key
+            if wanted is not None and wanted not in data.layers and wanted not in data.obsm:
+                _pick([*data.layers, *data.obsm], wanted, path)
+            source = data if wanted is None else data.layers[wanted] if wanted in data.layers else data.obsm[wanted]
+            names = [str(name) for name in data.var_names] if wanted is None or wanted in data.layers else None
+            is_column = options.labels is not None and options.labels in data.obs
+            y = np.asarray(data.obs[options.labels].astype(str)) if is_column else None
+            ids = np.asarray([str(name) for name in data.obs_names])
+            return Loaded(path.stem, as_stored(source), "obs", ids, y, feature_names=names)
+        finally:
+            data.file.close()
 
 
 def _in_unicode(table: Any) -> Any:
@@ -252,4 +320,4 @@ _ARRAYS: dict[str, Callable[[Path, ReadOptions], Array]] = {
     ".npz": _read_npz,
     ".mat": _read_mat,
 }
-_TABLES: dict[str, Callable[[Path], Any]] = {".csv": _read_csv, ".parquet": _read_parquet}
+_TABLES = (".csv", ".parquet")

@@ -17,6 +17,7 @@ from jaxtyping import Int64, Shaped
 from sklearn.utils import check_array
 from torch import Tensor
 
+from deepclust.data.stored import as_stored
 from deepclust.errors import InvalidDataError
 
 Channels = Literal["first", "last"]
@@ -144,8 +145,9 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
     Parameters
     ----------
     X
-        NumPy array or memory map of any float, integer or bool dtype, torch tensor, pandas or polars table, or SciPy
-        sparse matrix. Flat rows are ``(n, d)``; images are ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``.
+        NumPy array or memory map of any float, integer or bool dtype, torch tensor, pandas or polars table, SciPy
+        sparse matrix, or what `deepclust.data.stored.as_stored` makes an array of. Flat rows are ``(n, d)``; images are
+        ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)``.
     channels
         Where the channel axis of four-dimensional images is; needed only where both ends could be one.
     owner
@@ -161,7 +163,7 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
     InvalidDataError
         For anything that cannot be clustered: text, missing or infinite values, no rows, a bad shape.
     """
-    array = _as_array(X, owner)
+    array = _as_array(as_stored(X), owner)
     layout = _layout(tuple(array.shape[1:]), channels, owner)
     moments = _scan(array, layout, owner)
     integer = np.dtype(array.dtype).kind in "iub"
@@ -223,14 +225,18 @@ def _data_error(message: str, kind: type[Exception] | None) -> InvalidDataError:
 def _reject_text_columns(X: Any, owner: str) -> None:
     """Name the columns of a table that are not numbers; they are never coerced silently."""
     dtypes = dict(zip(X.columns, X.dtypes, strict=True))
-    bad = [str(name) for name, dtype in dtypes.items() if not _is_numeric(dtype)]
-    # A column of Python objects may hold numbers; check_array decides about those.
+    bad = [str(name) for name, dtype in dtypes.items() if not _is_numeric(dtype) or _holds_text(X[name], dtype)]
     if bad:
         shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
         raise InvalidDataError(
             f"{owner} needs numbers, and {len(bad)} column(s) of X hold none: {shown}. Drop or encode them, for "
             "example with deepclust.data.tables.TableEncoder(categorical='onehot')."
         )
+
+
+def _holds_text(column: Any, dtype: Any) -> bool:
+    """Tell whether a column of Python objects holds text; check_array decides about other objects."""
+    return getattr(dtype, "kind", None) == "O" and any(isinstance(value, str) for value in column)
 
 
 def _is_numeric(dtype: Any) -> bool:

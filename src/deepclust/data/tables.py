@@ -33,7 +33,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     columns_ : list of dict
-        One a column of the fitted table: name, kind, and the fill value or the categories. Plain JSON.
+        One a column of the fitted table: name, kind, and the fill value, the categories, or the length of its vectors.
+        Plain JSON.
     """
 
     def __init__(self, *, missing: Missing = "error", categorical: Categorical = "error") -> None:
@@ -55,7 +56,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             kind, fill, known = column.get("kind"), column.get("fill", ""), column.get("categories")
             is_number = kind == "number" and (fill is None or type(fill) in (int, float))
             is_category = kind == "category" and isinstance(known, list) and all(isinstance(v, str) for v in known)
-            if not isinstance(column.get("name"), str) or not (is_number or is_category or kind == "dropped"):
+            is_vector = kind == "vector" and type(column.get("length")) is int and column["length"] > 0
+            whole = is_number or is_category or is_vector or kind == "dropped"
+            if not isinstance(column.get("name"), str) or not whole:
                 raise ValueError("a column is not described as one")
         encoder = cls()
         encoder.columns_ = columns
@@ -93,6 +96,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                     "Drop it, or name it as id."
                 )
             return {"name": name, "kind": "category", "categories": categories}
+        if values.ndim == 2:
+            if np.isnan(values).any():
+                raise InvalidDataError(f"Column {name!r} has vectors with missing values. Drop those rows.")
+            return {"name": name, "kind": "vector", "length": values.shape[1]}
         known = values[~np.isnan(values)]
         if len(known) == 0:
             raise InvalidDataError(f"Column {name!r} has no value at all. Drop it.")
@@ -127,6 +134,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             return np.stack([found == category for category in column["categories"]], axis=1).astype(np.float64)
         if values.dtype == object:
             raise InvalidDataError(f"Column {name!r} held numbers when the model was fitted, and holds text now.")
+        length = column.get("length")
+        if (values.shape[1] if values.ndim == 2 else None) != length:
+            held = "numbers" if length is None else f"vectors of {length} numbers"
+            raise InvalidDataError(f"Column {name!r} held {held} when the model was fitted, and does not now.")
+        if length is not None:
+            return values.astype(np.float64)
         holes = np.isnan(values)
         if holes.any() and column["fill"] is None:
             row = int(np.flatnonzero(holes)[0])
@@ -143,6 +156,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         for column in self.columns_:
             if column["kind"] == "number":
                 names.append(column["name"])
+            elif column["kind"] == "vector":
+                names += [f"{column['name']}[{i}]" for i in range(column["length"])]
             elif column["kind"] == "category":
                 names += [f"{column['name']}={category}" for category in column["categories"]]
         return np.asarray(names, dtype=object)
@@ -159,6 +174,32 @@ def table_columns(X: Any) -> dict[str, npt.NDArray[Any]]:
     )
 
 
+def is_vector(kind: Any) -> bool:
+    """Tell whether an Arrow type is of lists of numbers."""
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type))
+
+
+def vectors(column: Any) -> npt.NDArray[Any]:
+    """Return an Arrow column of lists, all of one length, as a matrix.
+
+    Raises
+    ------
+    InvalidDataError
+        Where their lengths differ.
+    """
+    import pyarrow as pa
+
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    lengths = set(column.value_lengths().to_pylist()) if len(column) else {0}
+    if len(lengths) != 1 or None in lengths:
+        raise InvalidDataError(f"A column has lists of different lengths ({len(lengths)} of them); all must be alike.")
+    matrix: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return matrix
+
+
 def _arrow_column(column: Any) -> npt.NDArray[Any]:
     import pyarrow as pa
 
@@ -173,6 +214,8 @@ def _arrow_column(column: Any) -> npt.NDArray[Any]:
         return values
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
+    if is_vector(kind) and column.null_count == 0:
+        return vectors(column)
     return np.asarray(column.to_pylist(), dtype=object)
 
 

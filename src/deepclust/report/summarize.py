@@ -136,7 +136,7 @@ def sentences(
 
 
 def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Tell what the engine did where training went wrong."""
+    """Tell what the engine did by itself: where training went wrong, or rows are very many."""
     said: list[tuple[str, dict[str, Any]]] = []
     for event in events:
         if event["kind"] == "diverged":
@@ -145,6 +145,8 @@ def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, d
             said.append(("healed_dominates", event))
         elif event["kind"] == "empty cluster placed anew":
             said.append(("healed_reseeded", {**event, "cluster": names[event["cluster"]]}))
+        elif event["kind"] == "partition of a sample":
+            said.append(("sampled_start", {"rows": f"{event['rows']:,}"}))
         elif event["kind"] == "unhealthy":
             said.append(("unhealthy", event))
     return said
