@@ -1,6 +1,6 @@
 """kill -9 at random moments, over all methods: the run is untouched or resumable, and ends as if nothing had been.
 
-A full run kills 200 times; by default two methods are killed a few times.
+A full run kills 200 times; by default one method is killed twice.
 """
 
 import os
@@ -17,7 +17,7 @@ from deepclust.params import AbstractParameters
 from tests.common.small import DEEP, small
 from tests.common.torture import IS_FULL, record
 
-KILLS = 200 if IS_FULL else 4
+KILLS = 200 if IS_FULL else 2
 _told = {}
 WITHOUT_UMAP = "import sys; sys.modules['umap'] = None; from deepclust.cli.main import main; main()"
 
@@ -39,15 +39,15 @@ def short(name):
     return options
 
 
-def start(*arguments):
+def command(*arguments):
     # Without UMAP, whose compilation takes longer than everything else here; the map is of principal components then.
-    return subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_UMAP, *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    return [sys.executable, "-c", WITHOUT_UMAP, *map(str, arguments)]
+
+
+def start(*arguments):
+    """Begin a process of the command line; what it says goes to nobody."""
+    nobody = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command(*arguments), **nobody, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def labels(out):
@@ -62,13 +62,13 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("number", range(len(DEEP)) if IS_FULL else [0, 8])
+@pytest.mark.parametrize("number", range(len(DEEP)) if IS_FULL else [0])
 def test_killed_runs_end_as_if_nothing_had_been(number, data, tmp_path):
     name, rng = DEEP[number], np.random.default_rng(number)
     wanted = -(-KILLS // len(DEEP)) if IS_FULL else KILLS
     began = time.monotonic()
     whole = start("fit", data, "-k", "4", "--out", tmp_path / "whole", *short(name))
-    assert whole.wait() == 0, whole.stderr.read()
+    assert whole.wait() == 0
     seconds = time.monotonic() - began
     kills = resumed = untouched = rounds = 0
     while kills < wanted:
@@ -89,7 +89,7 @@ def test_killed_runs_end_as_if_nothing_had_been(number, data, tmp_path):
                 arguments, resumed = ["fit", "--resume", out], resumed + 1
             else:
                 untouched += 1
-        assert process.returncode == 0, process.stderr.read()
+        assert process.returncode == 0
         assert labels(out) == labels(tmp_path / "whole")
     _told[name] = {
         "kills": kills,
@@ -110,31 +110,29 @@ def test_all_kills_are_on_record():
 def is_root_with_mounts(folder):
     if os.geteuid() != 0:
         return False
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True, check=False
-    )
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", folder], capture_output=True, check=False)
     return done.returncode == 0
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("room", [150, 260, 600])
+@pytest.mark.skipif(not IS_FULL, reason="minutes; by default a limit on files' sizes stands in for it in tests/cli")
+@pytest.mark.parametrize("room", [5, 30, 90, 160])
 def test_a_disk_that_fills_up_loses_no_earlier_checkpoint(room, data, tmp_path):
-    """A real file system of so many KiB; the run goes on from its checkpoint where there is room again."""
+    """A real file system of so many MiB; the run goes on from its checkpoint where there is room again."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if not is_root_with_mounts(disk):
         pytest.skip("needs root, to mount a small file system")
     try:
-        subprocess.run(["mount", "-o", f"remount,size={room}k", disk], check=True)
+        subprocess.run(["mount", "-o", f"remount,size={room}m", disk], check=True)
         whole = start("fit", data, "-k", "4", "--out", tmp_path / "whole", *short("dec"))
         assert whole.wait() == 0
         arguments = ["fit", data, "-k", "4", "--out", disk / "run", *short("dec")]
-        process = start(*arguments)
-        _, said = process.communicate()
-        assert process.returncode == 6, said
-        assert "Traceback" not in said
+        done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+        assert done.returncode == 6, done.stderr
+        assert "Traceback" not in done.stderr
         assert not list(disk.rglob("*.part"))
-        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
         if (disk / "run").exists():
             arguments = ["fit", "--resume", disk / "run"]
         assert start(*arguments).wait() == 0
