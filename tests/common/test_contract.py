@@ -102,8 +102,8 @@ def test_every_parameter_receives_gradient_in_some_phase(name, blobs, monkeypatc
     seen = {}
     step = Session._step
 
-    def spy(self, module, optimizer, phase: Phase, index, at):
-        terms = step(self, module, optimizer, phase, index, at)
+    def spy(self, module, optimizer, phase: Phase, index, at, slower):
+        terms = step(self, module, optimizer, phase, index, at, slower)
         for key, parameter in phase.model.named_parameters():
             if parameter.grad is not None and parameter.grad.abs().sum() > 0:
                 seen[key] = True

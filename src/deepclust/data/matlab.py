@@ -27,11 +27,11 @@ try:
     chosen = wanted if wanted in content else keys[0] if not wanted and len(keys) == 1 else None
     if chosen is not None:
         numpy.save(target, numpy.asarray(content[chosen]), allow_pickle=False)
-    print(json.dumps({"keys": keys}))
+    sys.stdout.write(json.dumps({"keys": keys}))
 except NotImplementedError:
-    print(json.dumps({"is_hdf5": True}))
+    sys.stdout.write(json.dumps({"is_hdf5": True}))
 except BaseException as error:
-    print(json.dumps({"error": str(error) or type(error).__name__}))
+    sys.stdout.write(json.dumps({"error": str(error) or type(error).__name__}))
 """
 
 
