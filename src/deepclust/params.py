@@ -49,6 +49,7 @@ NonNegativeInt = Annotated[int, Interval(0)]
 PositiveFloat = Annotated[float, Interval(0, open_low=True)]
 NonNegativeFloat = Annotated[float, Interval(0)]
 Share = Annotated[float, Interval(0, 1)]
+PositiveShare = Annotated[float, Interval(0, 1, open_low=True)]
 ShareBelowOne = Annotated[float, Interval(0, 1, open_high=True)]
 RandomState = Any  # None, an int, or a numpy generator; sklearn's own check names what is wrong
 Auto = Literal["auto"]

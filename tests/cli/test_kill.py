@@ -1,16 +1,14 @@
 """kill -9 at random moments, in real processes: untouched, or resumable to the same labels."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
+from tests.common.processes import ENVIRONMENT, PROGRAM, labels, noise, start
 
-PROGRAM = [sys.executable, "-c", "import sys; sys.modules['umap'] = None; from deepclust.cli.main import main; main()"]
 QUICK = [
     "-p",
     "pretrain__epochs=30",
@@ -23,25 +21,9 @@ QUICK = [
 ]
 
 
-def start(*arguments):
-    # Without UMAP, whose compilation takes longer than everything else here; the map is of principal components then.
-    return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def labels(out):
-    return pq.read_table(out / "assignments.parquet").column("cluster").to_pylist()
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "x.npy"
-    np.save(path, np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
-    return path
+    return noise(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +55,7 @@ def test_first_signal_stops_with_a_checkpoint_and_a_message(data, whole, tmp_pat
         [*PROGRAM, "fit", str(data), "-k", "4", "--out", str(out), *QUICK],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )
     while not (out / "checkpoint").exists() and process.poll() is None:
         time.sleep(0.05)
@@ -96,7 +78,7 @@ def test_full_disk_ends_in_one_sentence_and_keeps_what_was_written(room, data, w
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert done.returncode == 6, done.stderr
     assert "Traceback" not in done.stderr

@@ -175,6 +175,26 @@ def test_folders_of_parquet_are_read_whole_or_in_batches_alike(is_large, parts, 
     np.testing.assert_allclose(again.X, loaded.X, rtol=1e-6)
 
 
+def test_parquet_beside_images_does_not_make_them_a_table(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((5, 4), np.uint8)).save(tmp_path / "a.png")
+    pq.write_table(pa.table({"file": ["a.png"], "author": ["me"]}), tmp_path / "metadata.parquet")
+    assert read_input(str(tmp_path)).X.shape == (1, 5, 4)
+
+
+def test_a_full_disk_is_not_called_a_broken_file(tmp_path):
+    import errno
+
+    from deepclust.data.foreign import foreign
+
+    with pytest.raises(OSError, match="No space") as caught, foreign(tmp_path / "x.zarr", "truncated"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not isinstance(caught.value, DeepclustError)
+    with pytest.raises(DeepclustError, match=r"x\.zarr is truncated"), foreign(tmp_path / "x.zarr", "truncated"):
+        raise OSError(errno.EIO, "Input/output error")
+
+
 def test_large_tables_of_text_say_what_to_do(parts, monkeypatch):
     monkeypatch.setattr(parquet, "IN_MEMORY", 1000)
     with pytest.raises(InvalidDataError, match="'group'"):

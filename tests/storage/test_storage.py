@@ -54,6 +54,19 @@ def test_one_file_holds_what_the_folder_does(folder, archive):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["again.zip", "model", "model.zip"]
 
 
+def test_a_name_that_looks_like_a_blank_seal_does_no_harm(folder):
+    model = load(folder).relabel({0: "0" * 64})
+    model.save(folder, overwrite=True)
+    assert load(folder).naming_.names == ("0" * 64, "1")
+
+
+def test_large_models_fit_into_one_file(folder, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)  # stands for two gigabytes
+    model = load(folder)
+    again = load(model.save(folder.parent / "large.zip"))
+    assert (again.predict_proba(rows()) == model.predict_proba(rows())).all()
+
+
 def test_what_is_not_a_model_is_not_overwritten(folder, archive, tmp_path):
     model = load(folder)
     with pytest.raises(ModelFormatError, match="exists"):

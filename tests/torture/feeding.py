@@ -69,10 +69,14 @@ WHOLE = {
     "names.csv": b"cluster,name\n0,left\n1,right\n",
     "labels.txt": b"a b a b a b",
     "labels.npy": bytes_of(lambda f: np.save(f, np.arange(6))),
+    "labels.parquet": bytes_of(lambda f: pq.write_table(pa.table({"y": list("ababab")}), f)),
     "run.json": b"",  # of the run itself, filled below
     "table.json": b"",
     "spec.toml": b'[[run]]\nname = "kmeans"\ndatasets = ["digits"]\nseeds = 1\n',
 }
+
+
+LABELS = [kind for kind in WHOLE if kind.startswith("labels.")]
 
 
 class Kitchen:
@@ -103,34 +107,14 @@ class Kitchen:
             restored.write_bytes(content)
         else:
             target.write_bytes(content)
+        beside = ["--labels", target, "--out", self.home / "no", "-k", 9, *QUICK]
         run = self.table if kind in ("x.csv", "x.parquet") else self.images
         arguments = {
             "names.csv": ["relabel", self.table, target, "--quiet"],
             "run.json": ["predict", self.table, self.home / "start.csv", "--out", out, "--quiet"],
             "table.json": ["predict", self.table, self.home / "start.csv", "--out", out, "--quiet"],
-            "labels.txt": [
-                "fit",
-                self.home / "start.csv",
-                "--labels",
-                target,
-                "--out",
-                self.home / "no",
-                "-k",
-                9,
-                *QUICK,
-            ],
-            "labels.npy": [
-                "fit",
-                self.home / "start.csv",
-                "--labels",
-                target,
-                "--out",
-                self.home / "no",
-                "-k",
-                9,
-                *QUICK,
-            ],
             "spec.toml": ["bench", "status", target, "--records", self.home / "records"],
+            **{name: ["fit", self.home / "start.csv", *beside] for name in LABELS},
         }.get(kind, ["predict", run, target.parent if kind.startswith("folder/") else target, "--out", out, "--quiet"])
         try:
             code, said, error, seconds = call(arguments)

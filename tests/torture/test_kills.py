@@ -6,20 +6,18 @@ A full run kills 200 times; by default one method is killed twice.
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from deepclust.params import AbstractParameters
+from tests.common.processes import PROGRAM, labels, noise, start
 from tests.common.small import DEEP, small
 from tests.common.torture import IS_FULL, record
 
 KILLS = 200 if IS_FULL else 2
 _told = {}
-WITHOUT_UMAP = "import sys; sys.modules['umap'] = None; from deepclust.cli.main import main; main()"
 
 
 def schedules(parameters, prefix=""):
@@ -39,26 +37,9 @@ def short(name):
     return options
 
 
-def command(*arguments):
-    # Without UMAP, whose compilation takes longer than everything else here; the map is of principal components then.
-    return [sys.executable, "-c", WITHOUT_UMAP, *map(str, arguments)]
-
-
-def start(*arguments):
-    """Begin a process of the command line; what it says goes to nobody."""
-    nobody = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command(*arguments), **nobody, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def labels(out):
-    return pq.read_table(out / "assignments.parquet").column("cluster").to_pylist()
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "x.npy"
-    np.save(path, np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
-    return path
+    return noise(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.timeout(3000)
@@ -128,7 +109,7 @@ def test_a_disk_that_fills_up_loses_no_earlier_checkpoint(room, data, tmp_path):
         whole = start("fit", data, "-k", "4", "--out", tmp_path / "whole", *short("dec"))
         assert whole.wait() == 0
         arguments = ["fit", data, "-k", "4", "--out", disk / "run", *short("dec")]
-        done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+        done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False)
         assert done.returncode == 6, done.stderr
         assert "Traceback" not in done.stderr
         assert not list(disk.rglob("*.part"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from deepclust.errors import DeepclustError, UnreadableFileError
 
 _LONGEST = 200  # characters of a parser's own words
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def foreign(path: Path, problem: str) -> Iterator[None]:
     Raises
     ------
     UnreadableFileError
-        In the place of every other error.
+        In the place of every error but a full disk, which is no fault of the file.
     """
     try:
         yield
@@ -34,6 +36,8 @@ def foreign(path: Path, problem: str) -> Iterator[None]:
     except MemoryError as error:
         raise UnreadableFileError(f"{path} promises more values than fit into memory ({own_words(error)}).") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         raise UnreadableFileError(f"{path} is {problem} ({own_words(error)}).") from error
 
 

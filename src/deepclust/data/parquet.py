@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepclust.data.foreign import foreign
+from deepclust.data.images import SUFFIXES
 from deepclust.data.stored import IN_MEMORY, gathered, table_rows
 from deepclust.data.tables import TableEncoder
 from deepclust.errors import InvalidDataError
@@ -30,8 +31,14 @@ def open_parquet(path: Path) -> Any:
 
 
 def is_parquet_folder(path: Path) -> bool:
-    """Tell whether there are Parquet files in a folder, or in those below it."""
-    return path.is_dir() and next(path.rglob("*.parquet"), None) is not None
+    """Tell whether a folder and those below it hold Parquet files, and no images that these might describe."""
+    found = False
+    for file in path.rglob("*") if path.is_dir() else ():
+        suffix = file.suffix.lower()
+        if suffix in SUFFIXES:
+            return False
+        found = found or suffix == ".parquet"
+    return found
 
 
 def fits_in_memory(data: Any) -> bool:
@@ -115,4 +122,5 @@ def read_column(data: Any, name: str, path: Path) -> Array:
     """Return one column, such as ids or labels."""
     if name not in data.schema.names:
         raise InvalidDataError(f"{path} has no column {name!r}; it has {', '.join(data.schema.names)}.")
-    return np.asarray(data.to_table(columns=[name]).column(0).to_pylist())
+    with foreign(path, "truncated or not a Parquet file"):
+        return np.asarray(data.to_table(columns=[name]).column(0).to_pylist())

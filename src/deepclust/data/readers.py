@@ -78,7 +78,7 @@ def read_input(
     encoder: TableEncoder | None = None,
     watch: Callable[[float], None] | None = None,
 ) -> Loaded:
-    """Read a data set's name, a file or a folder of images.
+    """Read a data set's name, a file, or a folder of images or of Parquet files.
 
     Parameters
     ----------
@@ -104,10 +104,10 @@ def read_input(
     path = Path(source)
     if "\0" in source or not path.exists():
         raise UnreadableFileError(f"{source} is neither a file, nor a folder, nor a data set ({', '.join(DATASETS)}).")
-    if is_parquet_folder(path):
-        return _with_labels(_table(path, options, encoder, watch), options)
     if path.suffix.lower() == ".zarr":
         return _with_labels(Loaded(name=path.stem, X=_read_zarr(path, options, watch)), options)
+    if is_parquet_folder(path):
+        return _with_labels(_table(path, options, encoder, watch), options)
     if path.is_dir():
         return _with_labels(_images(path, options, watch), options)
     reader = _reader(path)
@@ -129,7 +129,7 @@ def read_labels(path: Path) -> Array:
     if reader is None:
         raise UnreadableFileError(f"{path} is of no known format for labels: use .txt, .csv, .npy, .parquet or IDX.")
     if path.suffix in _TABLES:
-        table = _read_csv(path) if path.suffix == ".csv" else open_parquet(path).to_table()
+        table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path, open_parquet(path))
         if len(table.column_names) != 1:
             names = ", ".join(table.column_names)
             raise InvalidDataError(f"{path} must have one column, the labels; it has {names}.")
@@ -189,8 +189,7 @@ def _table(
         data = open_parquet(path)
         if not fits_in_memory(data):
             return _large_table(path, data, options, encoder, watch)
-        with foreign(path, "truncated or not a Parquet file"):
-            table = _in_unicode(data.to_table())
+        table = _read_parquet(path, data)
     else:
         table = _read_csv(path)
     if table.num_rows == 0:
@@ -265,6 +264,11 @@ def _read_csv(path: Path) -> Any:
 
     with foreign(path, "not a table of comma-separated values"):
         return _in_unicode(csv.read_csv(path))
+
+
+def _read_parquet(path: Path, data: Any) -> Any:
+    with foreign(path, "truncated or not a Parquet file"):
+        return _in_unicode(data.to_table())
 
 
 def _read_zarr(path: Path, options: ReadOptions, watch: Callable[[float], None] | None) -> Array:

@@ -18,7 +18,7 @@ from deepclust.engine.inference import map_rows
 from deepclust.engine.seeds import derive_seed
 from deepclust.errors import DivergenceError
 from deepclust.model import AbstractClusterModel
-from deepclust.params import AbstractParameters, NonNegativeInt, PositiveFloat, Share
+from deepclust.params import AbstractParameters, NonNegativeInt, PositiveFloat, PositiveShare, Share
 
 if TYPE_CHECKING:
     from deepclust.engine.phase import Phase
@@ -40,7 +40,8 @@ class Healing(AbstractParameters):
     slowdown
         Factor of the learning rate at each return.
     explosion
-        A loss this many times the largest of the phase so far counts as divergence, as a value that is not finite does.
+        A loss this many times the largest of the phase so far, or one where that is less, counts as divergence, as a
+        value that is not finite does.
     dominance
         Share of the rows which one cluster may reach, where the start gave none of them half of it. Beyond, the phase
         goes back twice; then the result stands, with an event that says so.
@@ -50,7 +51,7 @@ class Healing(AbstractParameters):
     """
 
     returns: NonNegativeInt = 5
-    slowdown: Share = 0.5
+    slowdown: PositiveShare = 0.5
     explosion: PositiveFloat = 1e3
     dominance: Share = 0.9
     reseed: bool = True

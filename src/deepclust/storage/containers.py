@@ -138,7 +138,8 @@ def is_model(path: Path) -> bool:
     if path.is_dir():
         return (path / MANIFEST).is_file()
     try:
-        return zipfile.is_zipfile(path) and MANIFEST in zipfile.ZipFile(path).namelist()
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False
 
@@ -148,6 +149,7 @@ def pack(files: Mapping[str, Path], archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
         for name, file in files.items():
             member = zipfile.ZipInfo(name, _EPOCH)
-            with file.open("rb") as source, out.open(member, "w", force_zip64=False) as target:
+            member.file_size = file.stat().st_size  # decides whether the member needs the form for large files
+            with file.open("rb") as source, out.open(member, "w") as target:
                 while block := source.read(1 << 20):
                     target.write(block)

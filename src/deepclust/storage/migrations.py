@@ -13,10 +13,7 @@ VERSION = 2
 
 
 class Migration(NamedTuple):
-    """From one version to the next: what becomes of the manifest, and of the weights.
-
-    A manifest's ``"version"`` is set by whoever applies it.
-    """
+    """From one version to the next: what becomes of the manifest, and of the weights."""
 
     manifest: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda weights: weights

@@ -13,8 +13,9 @@ _BLANK = "0" * 64
 
 
 def sealed(manifest: dict[str, Any]) -> bytes:
-    """Return a manifest as JSON that carries its own checksum."""
-    content = json.dumps({**manifest, _KEY: _BLANK}, indent=1, allow_nan=False).encode()
+    """Return a manifest as JSON that carries its own checksum, before anything else: other values may look like it."""
+    rest = {key: value for key, value in manifest.items() if key != _KEY}
+    content = json.dumps({_KEY: _BLANK, **rest}, indent=1, allow_nan=False).encode()
     return content.replace(_BLANK.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
 
 
