@@ -67,13 +67,15 @@ def test_the_page_tells_how_training_was_mended():
             {"kind": "diverged", "phase": "cluster", "epoch": 3, "what": "term 'kl' is nan", "back_to": 2, "rate": 0.5},
             {"kind": "empty cluster placed anew", "phase": "cluster", "epoch": 4, "cluster": 1, "beside": 0},
             {"kind": "one cluster dominates", "phase": "cluster", "epoch": 5, "what": "cluster 0 has 99 % of the rows"},
+            {"kind": "one cluster dominates", "phase": "c", "epoch": 5, "what": "90 %", "back_to": 3, "rate": 0.5},
             {"kind": "unhealthy", "phase": "cluster", "epoch": 5, "what": "A variance is at its bound."},
         ]
     )
     page = render(summarize(model, Loaded(name="x", X=X), measure(model.result_, None)), language="en")
     assert "(term &#39;kl&#39; is nan); it went back to epoch 2 and on at 0.5 of its rate" in page
     assert "Cluster 1 lost all its rows in phase cluster at epoch 4 and was placed anew." in page
-    assert "(cluster 0 has 99 % of the rows)" in page
+    assert "swallowed the others (cluster 0 has 99 % of the rows), though" in page
+    assert "about to swallow the others (90 %); it went back to epoch 3." in page
     assert "In phase cluster: A variance is at its bound." in page
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from deepclust.engine.inference import map_rows
@@ -19,6 +18,7 @@ from deepclust.engine.seeds import derive_seed
 from deepclust.errors import DivergenceError
 from deepclust.model import AbstractClusterModel
 from deepclust.params import AbstractParameters, NonNegativeInt, PositiveFloat, PositiveShare, Share
+from deepclust.partition import kmeans
 
 if TYPE_CHECKING:
     from deepclust.engine.phase import Phase
@@ -214,13 +214,12 @@ class Guard:
         if cluster in self._reseeded or not isinstance(model, AbstractClusterModel):
             return
         largest = int(torch.bincount(labels).argmax())
-        inside = codes[labels == largest].numpy()
-        if len(np.unique(inside, axis=0)) < 2:
+        inside = codes[labels == largest]
+        if (inside == inside[0]).all():
             return
         seed = derive_seed(self._session.seed, self._name, epoch, cluster) % 2**31
-        halves = KMeans(2, n_init=1, random_state=seed).fit(inside)
-        smaller = int(np.bincount(halves.labels_, minlength=2).argmin())
-        z = torch.from_numpy(halves.cluster_centers_[smaller])
+        halves = kmeans(inside, 2, seed=seed, n_init=1)
+        z = halves.centers[int(torch.bincount(halves.labels, minlength=2).argmin())]
         if model.reseed(cluster, z.to(self._session.device)):
             self._reseeded = [*self._reseeded, cluster]
             self._note("empty cluster placed anew", epoch, cluster=cluster, beside=largest)
