@@ -61,7 +61,7 @@ def shoot(pages: dict[str, Path]) -> None:
                 page.wait_for_timeout(500)
                 path = HERE / f"{name}-{kind}.png"
                 page.screenshot(path=path)
-                Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+                Image.open(path).convert("RGB").save(path, optimize=True)  # fewer colours would merge those of clusters
                 page.close()
         browser.close()
 
