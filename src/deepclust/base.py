@@ -18,6 +18,7 @@ from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from deepclust import together
 from deepclust.data.rows import Rows, Spec, as_rows
 from deepclust.data.stored import as_stored
 from deepclust.engine.inference import map_rows
@@ -101,9 +102,10 @@ class AbstractDeepClusterer(
         check_parameters(self)
         rows = self._rows(X, reset=True)
         self._check_rows(rows)
-        seed = integer_seed(self.random_state)
+        together.begin(self.trainer.resolve_device())
         scaler = Scaler.fit(rows, self._scaling(rows.spec))
-        with _isolated_random_state():
+        with _isolated_random_state(), together.lost_processes_named():
+            seed = together.from_first(lambda: integer_seed(self.random_state))
             session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
             model = self._best_of_attempts(rows.spec, session)
             proba, embedding = session.map(lambda x: (model.assign(x), model.embed(x)), model)

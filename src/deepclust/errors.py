@@ -62,3 +62,7 @@ class MissingExtraError(DeepclustError, ImportError):
 
 class InterruptedRun(DeepclustError):  # noqa: N818  -- it is a state of the run, not a fault
     """A run was asked to stop; its checkpoint has been written."""
+
+
+class LostProcessError(InterruptedRun):
+    """Another process of the same run has ended."""

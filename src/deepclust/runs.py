@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepclust import together
 from deepclust.assignments import write_assignments
 from deepclust.atomic import atomic_file, atomic_folder
 from deepclust.data.readers import Loaded, ReadOptions, read_input
@@ -178,7 +179,7 @@ def perform(
     Returns
     -------
     dict
-        The metrics.
+        The metrics; empty in all but the first of several processes, which alone writes.
     """
     request = run.request
     loaded = read_input(request.source, request.read, watch=(lambda s: watch("reading", s)) if watch else None)
@@ -189,6 +190,8 @@ def perform(
         callbacks=callbacks,
     )
     estimator = request.estimator(trainer).fit(loaded.X)
+    if not together.is_first():
+        return {}
     metrics = measure(estimator.result_, loaded.y)
     _write_results(run, request, loaded, estimator, metrics, watch)
     return metrics

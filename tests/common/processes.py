@@ -3,13 +3,19 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from sklearn.datasets import make_blobs
 
-# Without UMAP, whose compilation takes longer than everything else here; the map is of principal components then.
-PROGRAM = [sys.executable, "-c", "import sys; sys.modules['umap'] = None; from deepclust.cli.main import main; main()"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PROGRAM = [sys.executable, "-m", "tests.common.command"]
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+}
 
 
 def start(*arguments):
@@ -21,6 +27,13 @@ def start(*arguments):
 def labels(out):
     """Clusters in a finished run folder."""
     return pq.read_table(out / "assignments.parquet").column("cluster").to_pylist()
+
+
+def groups(folder):
+    """A file of rows in four groups, which no rounding moves."""
+    path = folder / "x.npy"
+    np.save(path, make_blobs(400, n_features=16, centers=4, random_state=0)[0].astype(np.float32))
+    return path
 
 
 def noise(folder):

@@ -6,10 +6,11 @@ from deepclust.methods import METHODS
 from deepclust.params import AbstractParameters
 
 
-def small(name, n_clusters=4, epochs=20, batch_size=32, **params):
+def small(name, n_clusters=4, epochs=20, batch_size=32, network=MLP(hidden=(32,), latent=4), preset=None, **params):
     """A method with a small network and short schedules, whatever its other parameters are."""
     method = METHODS[name].load()
-    estimator = method(n_clusters, network=MLP(hidden=(32,), latent=4), random_state=0)
+    given = {"n_clusters": n_clusters, "network": network, "random_state": 0}
+    estimator = method(**given) if preset is None else method.preset(preset, **given)
     short = Schedule(epochs=epochs, batch_size=batch_size)
     changed = {
         key: shortened(value, short)

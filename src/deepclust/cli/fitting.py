@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from deepclust import together
 from deepclust.cli.progress import ProgressBars
 from deepclust.data.readers import ReadOptions
 from deepclust.data.sets import DATASETS
@@ -36,7 +37,8 @@ def ask(asked: dict[str, Any], options: dict[str, Any], out: Path | None, *, ove
     check_parameters(request.estimator(Trainer()))  # a wrong method or parameter is told before anything is written
     name = source if source in DATASETS else re.sub(r"[^\w.-]+", "-", Path(source).resolve().stem)
     folder = out or _HOME / f"{name}-{request.method}-s{request.seed}"
-    create_run(folder, request, overwrite=overwrite)
+    together.begin(Trainer(device=request.device).resolve_device())  # type: ignore[arg-type]
+    together.from_first(lambda: create_run(folder, request, overwrite=overwrite))
     return folder
 
 
@@ -47,12 +49,15 @@ def carry_out(folder: Path, *, quiet: bool, as_json: bool) -> None:
         metrics = json.loads((folder / "metrics.json").read_text())
     else:
         try:
-            metrics = _watched(run, quiet=quiet or as_json)
+            metrics = _watched(run, quiet=quiet or as_json or not together.is_first())
         except InterruptedRun as stop:
             raise InterruptedRun(f"{stop} Go on with: deepclust fit --resume {folder}") from stop
         except BaseException:
-            _forget_if_empty(folder)
+            if together.is_first():
+                _forget_if_empty(folder)
             raise
+    if not together.is_first():
+        return
     page = folder / "report.html"
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "report": str(page), "metrics": metrics}))

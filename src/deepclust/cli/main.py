@@ -7,6 +7,7 @@ wrong; 5 training diverged; 6 a file could not be written; 130 stopped, with a c
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -251,6 +252,8 @@ def _params(items: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line; every foreseen error ends in one sentence and an exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.argv[1:2] != ["fit"]:
+        fail("of all commands, fit alone runs in several processes. Start this one without torchrun.", 2)
     try:
         app()
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepclust.params import AbstractParameters, NonNegativeFloat, ShareBelowOne
+from deepclust.together import drawn
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +42,8 @@ class Affine(AbstractParameters):
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return changed images, drawn with torch's global generator of their device."""
         b, _, height, width = x.shape
-        angle, size, right, down, side = (2 * torch.rand(5, b, 1, 1, device=x.device) - 1).unbind()
+        noise = drawn(lambda n: torch.rand(5, n, 1, 1, device=x.device), b, dim=1)
+        angle, size, right, down, side = (2 * noise - 1).unbind()
         angle = angle * math.radians(self.rotation)
         size = 1 + size * self.scale
         mirror = torch.where(side < 0, -1.0, 1.0) if self.flip else torch.ones_like(side)

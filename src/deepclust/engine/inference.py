@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from deepclust.data.rows import Rows
 from deepclust.networks.scaler import Scaler
+from deepclust.together import in_order, share_of, world_size
 
 CHUNK = 256  # rows; fixed and padded, so that a row's result does not depend on how many come with it
 
@@ -23,6 +25,7 @@ def map_rows(
     *,
     device: str = "cpu",
     watch: Callable[[float], None] | None = None,
+    span: tuple[int, int] | None = None,
 ) -> Any:
     """Apply a function of scaled rows to all rows, in order, with the model in evaluation mode, in fp32.
 
@@ -38,19 +41,22 @@ def map_rows(
         Where the model is.
     watch
         Called with the share that is done.
+    span
+        Row numbers to begin with and to end before, the first a multiple of `CHUNK`; None is all rows.
 
     Returns
     -------
     Tensor or tuple of tensors
         On the CPU, one row each.
     """
+    first, last = span or (0, len(rows))
     training = model.training
     model.eval()
     parts: list[tuple[Tensor, ...]] = []
     single = True
     try:
-        for start in range(0, len(rows), CHUNK):
-            x = scaler(rows.slice(start, start + CHUNK))
+        for start in range(first, last, CHUNK):
+            x = scaler(rows.slice(start, min(last, start + CHUNK)))
             b = len(x)
             if b < CHUNK:
                 x = torch.cat([x, x[-1:].expand(CHUNK - b, *x.shape[1:])])
@@ -58,8 +64,22 @@ def map_rows(
             single = isinstance(out, Tensor)
             parts.append(tuple(y[:b].cpu() for y in ((out,) if single else out)))
             if watch:
-                watch((start + b) / len(rows))
+                watch((start + b - first) / (last - first))
     finally:
         model.train(training)
     columns = tuple(torch.cat(column) for column in zip(*parts, strict=True))
     return columns[0] if single else columns
+
+
+def map_rows_together(fn: Callable[[Tensor], Any], rows: Rows, *others: Any, **options: Any) -> Any:
+    """Do the same with a part of the rows in every process of the run; each gets the whole, in order."""
+    n = len(rows)
+    share = share_of(-(-n // CHUNK))
+    if world_size() == 1 or min(share.sizes) == 0:
+        return map_rows(fn, rows, *others, **options)
+    ends = [0]
+    for chunks in share.sizes:
+        ends.append(min(n, ends[-1] + chunks * CHUNK))
+    out = map_rows(fn, rows, *others, **options, span=(ends[share.rank], ends[share.rank + 1]))
+    sizes = tuple(b - a for a, b in pairwise(ends))
+    return in_order(out, sizes) if isinstance(out, Tensor) else tuple(in_order(column, sizes) for column in out)

@@ -63,6 +63,11 @@ class Journal:
         """Whether there is a folder."""
         return self._folder is not None
 
+    def follow(self) -> None:
+        """Leave the folder to another process of the run, which has the same journal."""
+        self._folder = None
+        self._began = self._last_write = time.monotonic()
+
     def finish(self, phase: str, state: dict[str, Any]) -> None:
         """Note that a phase has ended, and how it left the model."""
         self.finished.append(phase)

@@ -8,7 +8,6 @@ of rows and all noise derive from (seed, phase, epoch, step).
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from deepclust import together
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Rows
 from deepclust.engine.checkpoint import digest_tensors
+from deepclust.engine.fabric import make_fabric
 from deepclust.engine.healing import Guard
-from deepclust.engine.inference import map_rows
+from deepclust.engine.inference import map_rows_together
 from deepclust.engine.journal import Journal
 from deepclust.engine.phase import Phase, permutation
 from deepclust.engine.reuse import Shelf
@@ -68,11 +69,15 @@ class Session:
         self.seed = self.first_seed = seed
         self.start_labels: Tensor | None = None
         self.device = trainer.resolve_device()
-        self.journal = Journal(trainer.checkpoint_dir, fingerprint)
+        together.same_everywhere(fingerprint["data"], "rows")
+        self.journal = together.from_first(lambda: Journal(trainer.checkpoint_dir, fingerprint))
+        if not together.is_first():
+            self.journal.follow()
         self._scope = ""
         self._kept: dict[str, Stateful] = {}
         self._stop_asked = False
-        self._fabric = self._make_fabric()
+        self._agreed = False, 0.0  # with several processes: to stop, and the time that has passed
+        self._fabric = make_fabric(self.device, trainer.resolve_precision())
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -120,7 +125,7 @@ class Session:
         """
         self._check_stop()
         model.to(self.device)
-        return map_rows(
+        return map_rows_together(
             fn, self.rows, self.scaler, model, device=self.device, watch=lambda s: self._watch("all rows", s)
         )
 
@@ -139,7 +144,8 @@ class Session:
             self._check_stop()
             self._reseed(key, "before")
             self._watch(name, 0.0)
-            self.journal.remember(key, _plain(fn()))
+            found = _plain(fn())
+            self.journal.remember(key, together.from_first(lambda: found))
             self._watch(name, 1.0)
         self._reseed(key)
         return self.journal.once[key]
@@ -170,7 +176,8 @@ class Session:
     def _run_or_take_over(self, phase: Phase, name: str) -> None:
         """Run a phase, or take its outcome from the cache where another run has left it."""
         folder, limit = self.trainer.cache_dir, self.trainer.max_seconds
-        shelf = None if folder is None or limit is not None else Shelf(Path(folder))
+        is_private = folder is None or limit is not None or together.world_size() > 1
+        shelf = None if is_private else Shelf(Path(folder))  # type: ignore[arg-type]
         key = None if shelf is None else shelf.key(phase, self._determinants(phase, name))
         history = None if shelf is None or key is None else shelf.take(key, phase)
         if history is not None:
@@ -209,6 +216,7 @@ class Session:
             lambda: _plain({**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}),
             lambda state: self._restore_all(state, phase, optimizer),
         )
+        together.align(phase.model)
         with frozen_but(phase.model, groups):
             module, wrapped = self._fabric.setup(ObjectiveStep(phase), optimizer)
             epoch, done, totals, is_begun = self._resume(phase, name, optimizer, guard)
@@ -228,7 +236,9 @@ class Session:
                     if self._out_of_time(phase):
                         break
                     self._reseed(name, at.step)
-                    terms = self._step(module, wrapped, phase, index, at, guard.rate)
+                    share = together.share_of(len(index))
+                    with together.step_of(share):
+                        terms = self._step(module, wrapped, phase, index, share, at, guard.rate)
                     totals = add_terms(totals, terms, len(index))
                     self._notify("on_step", phase, at)
                     is_read = self.device == "cpu" or at.step % 50 == 0  # reading a value makes an accelerator wait
@@ -249,8 +259,16 @@ class Session:
         self._notify("on_phase_end", phase)
 
     def _step(
-        self, module: Any, optimizer: Any, phase: Phase, index: Tensor, at: Progress, slower: float
+        self,
+        module: Any,
+        optimizer: Any,
+        phase: Phase,
+        index: Tensor,
+        share: together.Share,
+        at: Progress,
+        slower: float,
     ) -> dict[str, Tensor]:
+        index = together.own(index)
         x = self.scaler(self.rows.gather(index)).to(self.device, non_blocking=True)
         change = phase.schedule.change(self.rows.spec)
         x = x if change is None else change.apply(x)
@@ -259,13 +277,19 @@ class Session:
         module.module.progress = at
         terms: dict[str, Tensor] = module(x, index.to(self.device))
         optimizer.zero_grad()
-        self._fabric.backward(torch.stack(list(terms.values())).sum())
+        loss = torch.stack(list(terms.values())).sum()
+        self._fabric.backward(loss if share.weight == 1 else loss * share.weight)
+        together.average_gradients(p for group in optimizer.optimizer.param_groups for p in group["params"])
         if phase.schedule.clip_norm is not None:
             parameters = [p for group in optimizer.optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, phase.schedule.clip_norm)
         optimizer.step()
         if phase.after_step is not None:
             phase.after_step(Batch(x, index, at))
+        if together.world_size() > 1:
+            asked, elapsed = float(self._stop_asked), self.journal.elapsed
+            terms, (stop, seconds) = together.mean_of_terms(terms, share, stop=asked, elapsed=elapsed)
+            self._agreed = bool(stop), float(seconds)
         return terms
 
     def _batches(self, phase: Phase, name: str, batch_size: int, epoch: int, steps: int) -> Iterator[Tensor]:
@@ -292,11 +316,16 @@ class Session:
 
     def _out_of_time(self, phase: Phase) -> bool:
         limit = self.trainer.max_seconds
-        return limit is not None and self.journal.elapsed > limit * phase.until
+        elapsed = self.journal.elapsed if together.world_size() == 1 else self._agreed[1]
+        return limit is not None and elapsed > limit * phase.until
 
     def _check_stop(self) -> None:
-        if self._stop_asked:
+        if self._is_stopping:
             raise InterruptedRun("The run was stopped as asked; what it had reached is in its last checkpoint.")
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop_asked if together.world_size() == 1 else self._agreed[0]
 
     def _reseed(self, *place: object) -> None:
         """Seed the generators in use; ``torch.manual_seed`` would spend a millisecond on those that are not."""
@@ -311,16 +340,6 @@ class Session:
 
     def _watch(self, name: str, share: float) -> None:
         self._notify("on_work", name, share)
-
-    def _make_fabric(self) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from lightning_fabric import Fabric  # costs over a second; only a fit pays it
-            from lightning_fabric.plugins.precision import MixedPrecision, Precision
-
-            mixed = self.trainer.resolve_precision() == "bf16-mixed"
-            precision = MixedPrecision("bf16-mixed", device=self.device) if mixed else Precision()
-            return Fabric(accelerator=self.device, devices=1, plugins=[precision])
 
     def _snapshot(self, model: nn.Module) -> dict[str, Any]:
         return {
@@ -343,7 +362,7 @@ class Session:
     ) -> None:
         """Between two steps: write a checkpoint if one is due, and end if asked to."""
         due = self.journal.seconds_since_write >= self.trainer.checkpoint_seconds
-        if self.journal.is_kept and (due or self._stop_asked):
+        if self.journal.is_kept and (due or self._is_stopping):
             state = {**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}
             place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals, "guard": guard.state_dict()}
             self.journal.write_progress(place, state)

@@ -62,6 +62,7 @@ from deepclust.networks.likelihood import (
 from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
 from deepclust.partition import Start, diagonal_moments
 from deepclust.pretraining import Stacked, pretrain
+from deepclust.together import gathered
 
 _FIRST_COUNT = 100  # codes that every centre is taken to have had at the start
 
@@ -184,11 +185,11 @@ class Members:
         Moving a centre by 1/c for one code after another makes it the mean of all that it has had.
         """
         centers = model.head.centers
-        z = model.embed(batch.x).double()
+        z, index = gathered(model.embed(batch.x).double()), gathered(batch.index).cpu()
         nearest = torch.cdist(z, centers.double()).argmin(1)
         if stay:
-            nearest = self.labels[batch.index.cpu()].to(z.device)
-        self.labels[batch.index.cpu()] = nearest.cpu()
+            nearest = self.labels[index].to(z.device)
+        self.labels[index] = nearest.cpu()
         fresh = torch.bincount(nearest, minlength=len(centers)).cpu()
         sums = torch.zeros(centers.shape, dtype=torch.float64, device=z.device).index_add_(0, nearest, z).cpu()
         moved = (self.counts.unsqueeze(1) * centers.double().cpu() + sums) / (self.counts + fresh).unsqueeze(1)

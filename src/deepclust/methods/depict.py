@@ -76,6 +76,7 @@ from deepclust.params import (
 )
 from deepclust.partition import Start, diagonal_moments
 from deepclust.targets import Refresh, Targets
+from deepclust.together import gathered, own
 
 
 @dataclass(frozen=True, repr=False)
@@ -282,12 +283,12 @@ class DEPICT(AbstractDeepClusterer):
 
     def _batch_loss(self, model: DEPICTModel, batch: Batch, prior: Float[Tensor, " k"]) -> Mapping[str, Tensor]:
         """Return the same with targets made of the batch's own clean soft-max."""
-        p = model.log_assign(model.embed(batch.x)).exp()
+        p = gathered(model.log_assign(model.embed(batch.x)).exp())
         prior = prior.to(p.device)
         if not self.balance.as_written:
-            return self._loss(model, batch, balanced(p.detach(), prior, self.balance.kind))
+            return self._loss(model, batch, own(balanced(p.detach(), prior, self.balance.kind)))
         weight = p / p.sum(0, keepdim=True).sqrt()
-        terms = self._loss(model, batch, weight / weight.sum(0, keepdim=True))
+        terms = self._loss(model, batch, own(weight / weight.sum(0, keepdim=True)))
         return {**terms, "cross_entropy": terms["cross_entropy"] / self.n_clusters}
 
 

@@ -76,6 +76,7 @@ from deepclust.params import (
 )
 from deepclust.partition.linkage import MergeTree, agglomerate, split_largest
 from deepclust.partition.local_linkage import LocalLinkage
+from deepclust.together import gathered
 
 _EXEMPLARS = 20_000
 
@@ -221,9 +222,9 @@ class JULE(AbstractDeepClusterer):
 
     def _train(self, model: JULEModel, session: Session, labels: Int64[Tensor, " n"], period: int) -> None:
         def loss(model: JULEModel, batch: Batch) -> Mapping[str, Tensor]:
-            own = labels[batch.index.cpu()].to(batch.index.device)
+            own = labels[gathered(batch.index).cpu()].to(batch.index.device)
             triplets = pair_triplets(own, self.triplet.negatives)
-            z = model.embed(batch.x)
+            z = gathered(model.embed(batch.x))
             return {"triplet": triplet_loss(z, triplets, gamma=self.triplet.gamma, margin=self.triplet.margin)}
 
         session.train(

@@ -67,6 +67,7 @@ from deepclust.objectives.one_step import class_cost
 from deepclust.objectives.spectral import edge_cost, spectral_cost
 from deepclust.params import Auto, ClusterCount, Count, RandomState
 from deepclust.partition import kmeans
+from deepclust.together import gathered
 
 __all__ = ["Dual", "DualAutoencoderSpectral", "DualModel", "Information", "SpectralHead"]
 
@@ -258,10 +259,10 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 terms["guide"] = self.guide.cost(log_p, batch, labels)  # type: ignore[arg-type]
             # Where one network gives both, the classes of the terms above are what is made orthonormal.
             shared = labels is not None and model.classifier is None and not model.is_tanh
-            raw = log_p.exp() if shared else model.raw(mean)  # type: ignore[union-attr]
+            raw = gathered(log_p.exp() if shared else model.raw(mean))  # type: ignore[union-attr]
             y = raw.double() @ model.last.fitted(raw)
             if graph is None:
-                cost = spectral_cost(y, batch_affinity(mean, self.affinity, scale))
+                cost = spectral_cost(y, batch_affinity(gathered(mean), self.affinity, scale))
             else:
                 left, right = y.tensor_split(2)
                 cost = edge_cost(left[: len(right)], right[: len(left)])

@@ -21,6 +21,7 @@ from deepclust.networks.precision import full_precision
 from deepclust.objectives.information import information_cost
 from deepclust.params import AbstractParameters, Count, NonNegativeFloat
 from deepclust.partition import diagonal_moments
+from deepclust.together import gathered, own
 
 _RULE = Orthonormal()
 _SETTLE = Schedule(epochs=Budget(passes=20, least_steps=300, most_steps=2_000))
@@ -226,7 +227,7 @@ class PairJudge(nn.Module):
     def forward(self, seen: Float[Tensor, "b p c"], z: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
         """Return logits of true and of false pairs, (b, p, 1); a false one takes the code of the next row."""
         first, code = self.seen(seen), self.code(z).unsqueeze(1)
-        return self.rest(first + code), self.rest(first + code.roll(1, dims=0))
+        return self.rest(first + code), self.rest(first + own(gathered(code).roll(1, dims=0)))
 
 
 def _middle_map(encoder: nn.Module) -> tuple[int | None, int | None]:

@@ -31,6 +31,7 @@ from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.networks.precision import full_precision
 from deepclust.objectives.gaussian import kl_to_components, log_density, reparameterise
 from deepclust.objectives.one_step import class_cost
+from deepclust.objectives.relaxed import relaxed_classes
 from deepclust.params import Count, PositiveFloat
 from deepclust.partition import diagonal_moments
 
@@ -66,7 +67,8 @@ class Marginal(_LabelForm):
         rows = x.repeat_interleave(k, dim=0)
         y = torch.eye(k, device=x.device).repeat(len(x), 1)
         mean, log_var = model.posterior(rows, y)
-        z = reparameterise(mean, log_var, torch.randn_like(mean))
+        noise = torch.randn_like(mean.view(len(x), k, -1)).view_as(mean)  # rows first, as noise is drawn by row
+        z = reparameterise(mean, log_var, noise)
         q = log_q.exp().flatten()
         code = log_density(z, mean, log_var) - log_density(z, *model.prior(y))
         terms = {
@@ -106,7 +108,7 @@ class Gumbel(_LabelForm):
         """Return the terms for one relaxed sample."""
         assert isinstance(model, LabelModel)
         log_q = model.classify(batch.x)
-        y = F.gumbel_softmax(log_q, tau=self.at(batch.progress.epoch), hard=self.hard, dim=1)
+        y = relaxed_classes(log_q, self.at(batch.progress.epoch), hard=self.hard)
         mean, log_var = model.posterior(batch.x, y)
         z = reparameterise(mean, log_var, torch.randn_like(mean))
         code = log_density(z, mean, log_var) - log_density(z, *model.prior(y))

@@ -35,6 +35,7 @@ from deepclust.objectives.one_step import class_cost
 from deepclust.objectives.style import kl_to_row_components, log_row_components, minimum_information
 from deepclust.params import Count, NonNegativeFloat
 from deepclust.partition import diagonal_moments
+from deepclust.together import gathered
 
 _LOG_VAR_RANGE = (-10.0, 10.0)
 
@@ -104,7 +105,9 @@ class Style(AbstractForm):
             terms["cluster"] = weight * self.prior * class_cost(log_q).mean()
             terms["consistency"] = weight * self.consistency * -(log_p.exp() * log_p).sum(1).mean()
         else:
-            terms["cluster"] = weight * self.prior * minimum_information(class_cost(log_q).mean(), self.free_bits)
+            terms["cluster"] = (
+                weight * self.prior * minimum_information(gathered(class_cost(log_q)).mean(), self.free_bits)
+            )
         return terms, log_p
 
 

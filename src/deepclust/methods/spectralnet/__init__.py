@@ -64,6 +64,7 @@ from deepclust.params import (
 )
 from deepclust.partition import kmeans
 from deepclust.pretraining import Stacked, pretrain
+from deepclust.together import gathered
 
 _FEW_VALUES = 10  # flat rows of no more need no code
 
@@ -189,7 +190,7 @@ class SpectralNet(AbstractDeepClusterer):
         )
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
-            z = model.distances_of(codes[batch.index.cpu()].to(batch.x.device))
+            z = gathered(model.distances_of(codes[batch.index.cpu()].to(batch.x.device)))
             anchor, mate, other = z.tensor_split(3)
             m = min(len(anchor), len(mate), len(other))
             pairs = torch.cat([anchor[:m] - mate[:m], anchor[:m] - other[:m]])
@@ -215,7 +216,7 @@ class SpectralNet(AbstractDeepClusterer):
         graph = session.once("graph", lambda: weighted_edges(points, rule))
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
-            raw = model.raw_of(codes[batch.index.cpu()].to(batch.x.device))
+            raw = gathered(model.raw_of(codes[batch.index.cpu()].to(batch.x.device)))
             y = raw.double() @ model.last.fitted(raw)
             left, right = y.tensor_split(2)
             m = min(len(left), len(right))
@@ -234,11 +235,10 @@ class SpectralNet(AbstractDeepClusterer):
         scale = session.once("scale", measure)["scale"] if rule.scale == "median" else None
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
-            index = batch.index.cpu()
-            raw = model.raw_of(codes[index].to(batch.x.device))
+            raw = gathered(model.raw_of(codes[batch.index.cpu()].to(batch.x.device)))
             first, second = raw.tensor_split(2)
             weights = model.last.fitted(first)
-            near = points[index].to(batch.x.device).tensor_split(2)[1]
+            near = points[gathered(batch.index).cpu()].to(batch.x.device).tensor_split(2)[1]
             graph = batch_affinity(near, rule, scale)
             return {"cut": spectral_cost(second.double() @ weights, graph, normalized=self.mapping.normalized)}
 
