@@ -88,6 +88,7 @@ def pretrain(
             trains=[autoencoder, likelihood],
             shared=f"reconstruction, noise {noise!r}",
             until=until,
+            reconstruct=lambda x: likelihood.mean(autoencoder.decode(autoencoder.embed(x))),
         )
     )
 

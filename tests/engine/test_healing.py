@@ -142,6 +142,40 @@ def test_a_cluster_that_swallows_the_others_is_undone_and_told(blobs):
     assert model.result_.sizes.max() < 0.9 * len(X)
 
 
+def blank(model):
+    """Leave a decoder through which nothing passes, neither codes nor gradients."""
+    for parameter in model.network.autoencoder.decoder.parameters():
+        parameter.zero_()
+
+
+def test_an_auto_encoder_that_went_blank_begins_again(blobs):
+    X, _ = blobs
+    steps = -(-len(X) // 32)
+    model = make("vade", [Spoil("pretrain", 2 * steps, blank)]).fit(X)
+    event = model.result_.events[0]
+    assert (event["kind"], event["phase"], event["epoch"], event["back_to"]) == (
+        "nothing is reconstructed",
+        "pretrain",
+        1,
+        1,
+    )
+    healed = np.ptp(model.reconstruct(X), axis=0).max()
+    left = make("vade", [Spoil("pretrain", 2 * steps, blank)]).set_params(pretrain__healing=None).fit(X)
+    assert np.ptp(left.reconstruct(X), axis=0).max() < 0.2 * healed, "without it little is left: the test can fail"
+
+
+def test_an_auto_encoder_that_stays_blank_is_told(blobs):
+    class Always(Callback):
+        def on_step(self, session, phase, progress):
+            if phase.name == "pretrain":
+                with torch.no_grad():
+                    blank(phase.model)
+
+    model = make("vade", [Always()]).fit(blobs[0])
+    assert kinds(model) == ["nothing is reconstructed"] * 4
+    assert "back_to" not in model.result_.events[-1]
+
+
 def test_published_procedures_have_none():
     for method in (DEC, VaDE):
         for value in method.preset("paper").get_params(deep=False).values():

@@ -68,6 +68,8 @@ def test_the_page_tells_how_training_was_mended():
             {"kind": "empty cluster placed anew", "phase": "cluster", "epoch": 4, "cluster": 1, "beside": 0},
             {"kind": "one cluster dominates", "phase": "cluster", "epoch": 5, "what": "cluster 0 has 99 % of the rows"},
             {"kind": "one cluster dominates", "phase": "c", "epoch": 5, "what": "90 %", "back_to": 3, "rate": 0.5},
+            {"kind": "nothing is reconstructed", "phase": "c", "epoch": 5, "what": "same", "back_to": 3, "rate": 0.5},
+            {"kind": "nothing is reconstructed", "phase": "d", "epoch": 5, "what": "same"},
             {"kind": "unhealthy", "phase": "cluster", "epoch": 5, "what": "A variance is at its bound."},
         ]
     )

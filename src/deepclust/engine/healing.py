@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LOOKS = 20  # at clusters, in a phase
 _SAMPLE = 4096  # rows that a look is at
 _EXPECTED = 10  # rows in the sample without which a cluster's absence says nothing
+_STILL = 1e-3  # spread of reconstructions, relative to that of rows, below which they are one and the same
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,7 +136,7 @@ class Guard:
         before, self._largest = self._largest, max(self._largest, abs(loss))
         if before > 0 and abs(loss) > self._rule.explosion * max(before, 1.0):
             return Trouble("diverged", epoch, f"the loss is {loss:.3g} and was {before:.3g} at most")
-        return self._clusters(epoch) if (epoch + 1) % self._every == 0 else None
+        return (self._blank(epoch) or self._clusters(epoch)) if (epoch + 1) % self._every == 0 else None
 
     def go_back(self, trouble: Trouble) -> int:
         """Return to the last mark at a lower rate, and return its epoch.
@@ -171,6 +172,23 @@ class Guard:
         if kind + words not in self._complaints:
             self._complaints = [*self._complaints, kind + words]
             self._note(kind, epoch, what=words)
+
+    def _blank(self, epoch: int) -> Trouble | None:
+        """Look at a sample of rows: is every one reconstructed as the same? A saturated output never learns again."""
+        fn, session, rule = self._phase.reconstruct, self._session, self._rule
+        if fn is None or rule is None:
+            return None
+        chosen = torch.from_numpy(_sample(len(session.rows), session.first_seed)[::16])
+        some = session.rows.take(chosen)
+        x, x_hat = map_rows(lambda x: (x, fn(x)), some, session.scaler, self._phase.model, device=session.device)
+        spread, own = (float(rows.std(0, correction=0).amax()) for rows in (x_hat, x))
+        if not spread < _STILL * own:
+            return None
+        words = "every row is reconstructed as the same one"
+        if self._returns.get("nothing is reconstructed", 0) < min(3, rule.returns):
+            return Trouble("nothing is reconstructed", epoch, words)
+        self._tell_once("nothing is reconstructed", epoch, words)
+        return None
 
     def _clusters(self, epoch: int) -> Trouble | None:
         """Look at a sample of rows: does one cluster swallow the others, has one lost all its rows?"""

@@ -54,6 +54,9 @@ class Phase:
         and seed; runs with a common ``cache_dir`` then train it once.
     clusters
         Whether the model's `assign` tells clusters throughout, so that the engine may look whether they are well.
+    reconstruct
+        What the phase learns to be the identity, from scaled rows to scaled rows; the engine then looks whether it
+        does anything.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Phase:
     until: float = 1.0
     shared: str | None = None
     clusters: bool = False
+    reconstruct: Callable[[Tensor], Tensor] | None = None
 
     def groups(self) -> list[dict[str, object]]:
         """Return optimiser groups; every parameter belongs to exactly one."""

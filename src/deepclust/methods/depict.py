@@ -257,6 +257,7 @@ class DEPICT(AbstractDeepClusterer):
                 schedule=self.pretrain,
                 trains=[model.network],
                 until=0.5,
+                reconstruct=lambda x: model.decode(model.embed(x)),
             )
         )
         # 2. Partition the clean codes, and turn the soft-max layer to the clusters.

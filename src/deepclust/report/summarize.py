@@ -143,6 +143,8 @@ def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, d
             said.append(("healed_diverged", {**event, "rate": f"{event['rate']:g}"}))
         elif event["kind"] == "one cluster dominates":
             said.append(("healed_dominates" if "back_to" in event else "dominates", event))
+        elif event["kind"] == "nothing is reconstructed":
+            said.append(("healed_blank" if "back_to" in event else "blank", event))
         elif event["kind"] == "empty cluster placed anew":
             said.append(("healed_reseeded", {**event, "cluster": names[event["cluster"]]}))
         elif event["kind"] == "partition of a sample":
