@@ -24,6 +24,8 @@ def write_assignments(
     labels: npt.NDArray[np.int64],
     proba: npt.NDArray[Any],
     naming: Naming | None = None,
+    *,
+    first: int = 0,
 ) -> None:
     """Write one line a row: row, path or id, cluster, probability; Parquet, or CSV by the file's suffix.
 
@@ -39,8 +41,10 @@ def write_assignments(
         Probability of every cluster.
     naming
         Names of clusters, which make one more column.
+    first
+        Number of the first row, where these are a part of a whole.
     """
-    columns: dict[str, Any] = {"row": np.arange(len(labels), dtype=np.int64)}
+    columns: dict[str, Any] = {"row": np.arange(first, first + len(labels), dtype=np.int64)}
     if loaded.ids is not None and loaded.id_name is not None:
         columns[f"{loaded.id_name} (id)" if loaded.id_name in _OWN else loaded.id_name] = loaded.ids
     _write(path, pa.table(columns | _assigned(labels, proba, naming)))

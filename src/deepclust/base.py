@@ -35,12 +35,13 @@ from deepclust.params import AbstractParameters, apply_params, check_parameters,
 from deepclust.provenance import fingerprint_rows, machine, versions
 from deepclust.result import ClusterResult
 from deepclust.storage import describe_params, save_estimator
+from deepclust.updating import UpdateMixin
 
 Array = npt.NDArray[Any]
 
 
 class AbstractDeepClusterer(
-    GenerationMixin, ClusterMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator, ABC
+    GenerationMixin, UpdateMixin, ClusterMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator, ABC
 ):
     """A deep clustering method behind scikit-learn's interface.
 
@@ -309,7 +310,7 @@ class AbstractDeepClusterer(
     def _rows(self, X: Any, *, reset: bool) -> Rows:
         owner, X = type(self).__name__, as_stored(X)
         channels = self.channels if reset else self.layout_.channels
-        rows = as_rows(X, channels=channels if _ndim(X) == 4 else None, owner=owner)
+        rows = as_rows(X, channels=channels if _ndim(X) == 4 else None, owner=owner, measure=reset)
         if _ndim(X) == 2:
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif reset:

@@ -34,6 +34,11 @@ class AbstractClusterModel(nn.Module, ABC):
         """Return what is not healthy about the parameters, a sentence each that stays the same while it lasts."""
         return []
 
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """Parameters and buffers that have one entry a cluster, along their first axis; by default none."""
+        return []
+
     def reseed(self, cluster: int, z: Float[Tensor, " d"]) -> bool:
         """Place a cluster that has lost its rows at a code, and return whether that was done; by default it is not."""
         return False

@@ -235,6 +235,16 @@ def _write_results(
 _BLOCK = 32 * CHUNK  # rows predicted between two signs of life
 
 
+def options_for_new_rows(model: Any, options: ReadOptions) -> ReadOptions:
+    """Say how new input is read so that its rows are like those that the model was fitted on."""
+    options = dataclasses.replace(options, labels=None)
+    if len(model.layout_.shape) < 2 or options.image_size is not None:
+        return options
+    height, width = model.spec_.shape[1:]
+    grey = model.spec_.shape[0] == 1
+    return dataclasses.replace(options, image_size=(height, width), image_mode="grey" if grey else "rgb")
+
+
 def predict_run(
     run: Run, source: str, read: ReadOptions | None = None, *, watch: Callable[[str, float], None] | None = None
 ) -> tuple[Loaded, Any, Any, Naming | None]:
@@ -256,15 +266,10 @@ def predict_run(
     loaded, labels, proba, naming
     """
     model = run.load_model()
-    options = read or run.request.read
-    fitted_on_images = len(model.layout_.shape) >= 2
-    if fitted_on_images and options.image_size is None:
-        height, width = model.spec_.shape[1:]
-        grey = model.spec_.shape[0] == 1
-        options = dataclasses.replace(options, image_size=(height, width), image_mode="grey" if grey else "rgb")
+    options = options_for_new_rows(model, read or run.request.read)
     encoder = run.load_encoder()
     reading = (lambda share: watch("reading", share)) if watch else None
-    loaded = read_input(source, dataclasses.replace(options, labels=None), encoder=encoder, watch=reading)
+    loaded = read_input(source, options, encoder=encoder, watch=reading)
     n = len(loaded.X)
     if n == 0:
         raise InvalidDataError(f"{source} has no rows.")

@@ -23,7 +23,7 @@ def test_centres_move_as_one_code_after_another_would_move_them():
     torch.manual_seed(0)
     model = DCN(3, network=MLP(hidden=(5,), latent=2))._build(Spec((4,), 30, 0.0, 1.0))
     model.head.centers.copy_(torch.randn(3, 2))
-    members = Members(torch.zeros(30, dtype=torch.int64), 3)
+    members = Members(torch.zeros(30, dtype=torch.int64), torch.full((3,), 100.0))
     x, index = torch.rand(30, 4), torch.randperm(30)
     centers, counts = model.head.centers.double().numpy().copy(), np.full(3, 100.0)
     z = model.embed(x[index]).detach().double().numpy()

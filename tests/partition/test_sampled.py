@@ -1,10 +1,13 @@
 """Very many points: a sample is partitioned, and the others join their nearest."""
 
+import pytest
 import torch
 from sklearn.datasets import make_blobs
 from tests.common.small import small
 
 from deepclust import accuracy
+from deepclust.engine.phase import permutation
+from deepclust.engine.samplers import Within
 from deepclust.partition import by_sample, kmeans, sampled
 
 
@@ -30,3 +33,22 @@ def test_a_fit_says_that_its_start_is_of_a_sample(monkeypatch):
     model = small("dec", n_clusters=3, epochs=2).fit(X)
     assert {"kind": "partition of a sample", "rows": 100} in model.result_.events
     assert accuracy(y, model.labels_) > 0.95
+
+
+@pytest.mark.parametrize("name", ["two_stage", "spectralnet", "dual_autoencoder", "jule"])
+def test_what_needs_all_rows_at_once_takes_a_sample(name, monkeypatch):
+    X, y = make_blobs(400, n_features=12, centers=3, random_state=0)
+    monkeypatch.setattr(sampled, "MOST", 200)
+    monkeypatch.setattr(sampled, "SAMPLE", 100)
+    monkeypatch.setattr("deepclust.methods.jule._EXEMPLARS", 100)
+    model = small(name, n_clusters=3, epochs=10).fit(X)
+    assert [event["rows"] for event in model.result_.events if event["kind"].endswith("of a sample")][-1] == 100
+    assert len(model.labels_) == 400
+    assert accuracy(y, model.labels_) > 0.95
+
+
+def test_rows_within_a_sample_have_their_own_numbers():
+    chosen = torch.tensor([3, 5, 8, 13, 21])
+    found = list(Within(chosen, permutation)(100, 2, 6, torch.Generator().manual_seed(0)))
+    assert torch.cat(found[:3]).sort().values.tolist() == chosen.tolist()
+    assert all(set(rows.tolist()) <= set(chosen.tolist()) for rows in found)

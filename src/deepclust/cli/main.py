@@ -129,15 +129,26 @@ def predict(
     source: Annotated[str, typer.Argument(metavar="NEW_INPUT", help="New rows, like those of the run.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="A .parquet or .csv file.  [default: RUN/predictions/<input>.parquet]"),
+        typer.Option(help="A .parquet or .csv file, or a folder of parts.  [default: RUN/predictions/<input>.parquet]"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="Who makes the parts of a folder: here (this process) or ray (its workers).")
+    ] = "here",
+    workers: Annotated[int, typer.Option(min=1, help="Of Ray.")] = 1,
+    part_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows a part; by default about 64 MB of them.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace existing predictions.")] = False,
     data_key: DataKey = None,
     skip_bad: Annotated[bool, typer.Option(help="Leave out images that cannot be read.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Assign new rows to the clusters of a run."""
+    """Assign new rows to the clusters of a run.
+
+    Into a folder, they are written in parts, so that a source may have any number of rows, and the same command goes on
+    where it was cut off.
+    """
     import dataclasses
 
     from deepclust.assignments import write_assignments
@@ -148,8 +159,29 @@ def predict(
     read = the_run.request.read
     read = dataclasses.replace(read, data_key=data_key or read.data_key, skip_bad=skip_bad or read.skip_bad)
     target = out or run / "predictions" / f"{Path(source).name.split('.')[0]}.parquet"
+    one_of("--engine", engine, ("here", "ray"))
+    if out is not None and target.suffix == "":
+        from deepclust.lake import predict_parts
+
+        with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
+            counts = predict_parts(
+                the_run,
+                source,
+                target,
+                read=read,
+                engine=engine,  # type: ignore[arg-type]
+                workers=workers,
+                overwrite=overwrite,
+                part_rows=part_rows,
+                watch=bars.show,
+            )
+        facts = {"rows": int(counts.sum()), "sizes": {str(c): int(n) for c, n in enumerate(counts)}, "out": str(target)}
+        say(facts, f"{facts['rows']} rows: {target}", quiet, as_json)
+        return
     if target.suffix not in (".parquet", ".csv"):
-        fail(f"--out must end in .parquet or .csv. Got {target}.", 2)
+        fail(f"--out must end in .parquet or .csv, or be a folder (without a suffix). Got {target}.", 2)
+    if engine != "here" or part_rows is not None:
+        fail("--engine and --part-rows are for a folder: give --out one, such as --out predictions/.", 2)
     refuse_existing(target, overwrite)
     with ProgressBars(Console(stderr=True, quiet=quiet or as_json)) as bars:
         loaded, labels, proba, naming = predict_run(the_run, source, read, watch=bars.show)

@@ -139,7 +139,7 @@ def _dense(block: Any, layout: Layout) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
-def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust") -> Rows:
+def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust", measure: bool = True) -> Rows:
     """Check data and wrap them as `Rows`.
 
     Parameters
@@ -152,6 +152,8 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
         Where the channel axis of four-dimensional images is; needed only where both ends could be one.
     owner
         Who asks, for the error messages.
+    measure
+        Take the moments of every feature; without them, which prediction does without, values are checked alone.
 
     Returns
     -------
@@ -165,6 +167,11 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
     """
     array = _as_array(as_stored(X), owner)
     layout = _layout(tuple(array.shape[1:]), channels, owner)
+    if not measure:
+        _check_values(array, layout, owner)
+        unknown = np.full(layout.network_shape, np.nan)
+        spec = Spec(shape=layout.network_shape, n=int(array.shape[0]))
+        return Rows(source=array, layout=layout, spec=spec, moments=Moments(unknown, unknown, unknown, unknown))
     moments = _scan(array, layout, owner)
     integer = np.dtype(array.dtype).kind in "iub"
     spec = Spec(
@@ -284,10 +291,7 @@ def _scan(array: Any, layout: Layout, owner: str) -> Moments:
     for start, block in _chunks(array):
         x = _dense(block, layout).astype(np.float64, copy=False)
         _check_finite(x, start, owner)
-        if max(x.max(), -x.min()) > _LARGEST:
-            raise InvalidDataError(
-                f"{owner} needs values up to {_LARGEST:g}; X holds {x.flat[np.abs(x).argmax()]:g}. Rescale it."
-            )
+        _check_size(x, owner)
         low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
         # Chan's update: exact for any chunking, and safe for features far from zero.
         block_mean, b = x.mean(axis=0), len(x)
@@ -295,6 +299,24 @@ def _scan(array: Any, layout: Layout, owner: str) -> Moments:
         sum_of_squares += ((x - block_mean) ** 2).sum(axis=0) + delta**2 * (seen * b / (seen + b))
         mean, seen = mean + delta * (b / (seen + b)), seen + b
     return Moments(low, high, mean, np.sqrt(sum_of_squares / n))
+
+
+def _check_values(array: Any, layout: Layout, owner: str) -> None:
+    """Reject what is not finite, in one pass where there can be any such."""
+    if np.dtype(array.dtype).kind != "f":
+        return
+    for start, block in _chunks(array):
+        x = _dense(block, layout)
+        _check_finite(x, start, owner)
+        if x.dtype == np.float64:
+            _check_size(x, owner)
+
+
+def _check_size(x: Array, owner: str) -> None:
+    if max(x.max(), -x.min()) > _LARGEST:
+        raise InvalidDataError(
+            f"{owner} needs values up to {_LARGEST:g}; X holds {x.flat[np.abs(x).argmax()]:g}. Rescale it."
+        )
 
 
 def _check_finite(x: Array, start: int, owner: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int64
@@ -29,6 +29,18 @@ class Pairs:
             step = 1 + (torch.rand(len(rows), generator=generator) * (self.sizes[own] - 1)).long()
             mates = self.order[self.first[own] + (self.place[rows] - self.first[own] + step) % self.sizes[own]]
             yield torch.unique(torch.cat([rows, mates]))
+
+
+class Within:
+    """A sampler over some of the rows, by one that knows them by their place among these."""
+
+    def __init__(self, rows: Int64[Tensor, " m"], sampler: Callable[..., Iterator[Tensor]]) -> None:
+        self.rows, self.sampler = rows, sampler
+
+    def __call__(self, n: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield row numbers of each step."""
+        for place in self.sampler(len(self.rows), batch_size, steps, generator):
+            yield self.rows[place]
 
 
 class Triples:

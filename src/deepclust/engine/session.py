@@ -169,6 +169,15 @@ class Session:
         finally:
             self._scope, self.seed = outer, seed
 
+    @contextmanager
+    def limited_to(self, rows: Tensor) -> Iterator[None]:
+        """Do what follows on these rows alone, as if there were no others."""
+        outer, self.rows = self.rows, self.rows.take(rows)
+        try:
+            yield
+        finally:
+            self.rows = outer
+
     def ask_to_stop(self) -> None:
         """Ask the run to write a checkpoint and end at the next step; safe to call from a signal handler."""
         self._stop_asked = True

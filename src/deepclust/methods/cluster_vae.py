@@ -168,6 +168,17 @@ class ClusterVAE(AbstractDeepClusterer):
             )
         )
 
+    def _update(self, model: ClusterVAEModel, session: Session, schedule: Schedule) -> None:
+        session.train(
+            Phase(
+                name="update",
+                model=model,
+                objective=lambda model, batch: self._loss(model, batch.settled, None),
+                schedule=schedule,
+                trains=[model],
+            )
+        )
+
     def _loss(self, model: ClusterVAEModel, batch: Batch, labels: Int64[Tensor, " n"] | None) -> Mapping[str, Tensor]:
         """Return the three terms of eq. 4 or 5, and what leads the classifier."""
         mean, log_var = model.posterior(batch.x)
@@ -214,6 +225,12 @@ class ClusterVAEModel(UnitClassModel, AbstractVariationalModel):
         self.means.copy_(found.means / self.unit)
         spread = codes.double().std(dim=0, correction=0).square().mean().sqrt() / self.unit
         self.network.reset_log_var(2 * float((noise * spread).clamp(min=1e-6).log()))
+
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """The classifier's answers, and class means."""
+        last = self.classifier[-1]
+        return [last.weight, last.bias, self.means]  # type: ignore[list-item]
 
     def posterior(self, x: Float[Tensor, "b *shape"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """Return mean and log-variance of p(z|x)."""

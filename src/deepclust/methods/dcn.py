@@ -41,7 +41,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from deepclust.base import AbstractDeepClusterer
@@ -145,15 +145,24 @@ class DCN(AbstractDeepClusterer):
         labels = find_start(session, model, codes, self.n_clusters, self.start)
         model.head.centers.copy_(diagonal_moments(codes, labels, self.n_clusters).means)
         # 3. Networks, clusters and centres in turn.
-        members = session.keep("members", Members(labels, self.n_clusters))
+        members = session.keep("members", Members(labels, torch.full((self.n_clusters,), float(_FIRST_COUNT))))
+        self._take_turns("cluster", model, session, self.schedule, members, self.hold)
+
+    def _update(self, model: DCNModel, session: Session, schedule: Schedule) -> None:
+        labels = session.map(model.assign, model).argmax(1)
+        self._take_turns("update", model, session, schedule, Members(labels, model.head.counts.cpu()), 0.0)
+
+    def _take_turns(
+        self, name: str, model: DCNModel, session: Session, schedule: Schedule, members: Members, hold: float
+    ) -> None:
         session.train(
             Phase(
-                name="cluster",
+                name=name,
                 model=model,
                 objective=lambda model, batch: self._loss(model, batch, members),
-                schedule=self.schedule,
+                schedule=schedule,
                 trains=[model.network, model.likelihood],
-                after_step=lambda batch: members.follow(model, batch, stay=batch.progress.share < self.hold),
+                after_step=lambda batch: members.follow(model, batch, stay=batch.progress.share < hold),
                 clusters=True,
             )
         )
@@ -174,9 +183,9 @@ class DCN(AbstractDeepClusterer):
 class Members:
     """Which cluster each row is in, and how many codes every centre has had."""
 
-    def __init__(self, labels: Int64[Tensor, " n"], k: int) -> None:
+    def __init__(self, labels: Int64[Tensor, " n"], counts: Float[Tensor, " k"]) -> None:
         self.labels = labels.clone()
-        self.counts = torch.full((k,), float(_FIRST_COUNT), dtype=torch.float64)
+        self.counts = counts.double()
 
     @torch.no_grad()
     def follow(self, model: DCNModel, batch: Batch, *, stay: bool = False) -> None:
@@ -209,6 +218,11 @@ class DCNModel(GenerativePartitionModel):
     """An auto-encoder, and centres among its codes."""
 
     head: CenterHead
+
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """Centres, and how many codes each has had."""
+        return [self.head.centers, self.head.counts]
 
 
 def _paper() -> dict[str, Any]:

@@ -130,6 +130,20 @@ class _Embedded(AbstractDeepClusterer):
             )
         )
 
+    def _update(self, model: EmbeddedModel, session: Session, schedule: Schedule) -> None:
+        targets = Targets(session, model, sharpened, Refresh(tolerance=0.0))
+        session.train(
+            Phase(
+                name="update",
+                model=model,
+                objective=lambda model, batch: self._loss(model, batch, targets),
+                schedule=schedule,
+                trains=self._trains(model),
+                before_epoch=targets.refresh,
+                clusters=True,
+            )
+        )
+
 
 class EmbeddedModel(AbstractClusterModel):
     """An auto-encoder, and centres among its codes; the decoder serves the pretraining alone."""
@@ -156,6 +170,11 @@ class EmbeddedModel(AbstractClusterModel):
         """Return minus the squared distance to the nearest centre."""
         z = self.embed(x)
         return -(z.unsqueeze(1) - self.centers).square().sum(-1).amin(1)
+
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """Centres."""
+        return [self.centers]
 
     def reseed(self, cluster: int, z: Float[Tensor, " d"]) -> bool:
         """Place a centre at a code."""

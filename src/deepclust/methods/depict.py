@@ -220,27 +220,28 @@ class DEPICT(AbstractDeepClusterer):
         if self.start is not None:
             self._begin(model, session, self.start)
         # 4. Approach balanced targets.
-        prior = self.balance.shares(self.n_clusters)
         if self.balance.scope == "batch":
-            session.train(
-                Phase(
-                    name="cluster",
-                    model=model,
-                    objective=lambda model, batch: self._batch_loss(model, batch, prior),
-                    schedule=self.schedule,
-                    trains=[model],
-                )
-            )
+            prior = self.balance.shares(self.n_clusters)
+            loss = lambda model, batch: self._batch_loss(model, batch, prior)  # noqa: E731
+            session.train(Phase("cluster", model, loss, self.schedule, trains=[model]))
             return
-        targets = Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), self.refresh)
+        steps = self.refresh.steps
+        schedule = self.schedule if isinstance(steps, str) else self.schedule(steps=steps)
+        self._approach("cluster", model, session, schedule, self.refresh)
+
+    def _update(self, model: DEPICTModel, session: Session, schedule: Schedule) -> None:
+        self._approach("update", model, session, schedule, Refresh(tolerance=0.0))
+
+    def _approach(self, name: str, model: DEPICTModel, session: Session, schedule: Schedule, refresh: Refresh) -> None:
+        prior = self.balance.shares(self.n_clusters)
+        targets = Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), refresh)
         session.keep("targets", targets)
-        steps = None if isinstance(self.refresh.steps, str) else int(self.refresh.steps)
         session.train(
             Phase(
-                name="cluster",
+                name=name,
                 model=model,
                 objective=lambda model, batch: self._loss(model, batch, targets.of(batch.index)),
-                schedule=self.schedule if steps is None else self.schedule(steps=steps),
+                schedule=schedule,
                 trains=[model],
                 before_epoch=targets.refresh,
                 clusters=True,
@@ -330,6 +331,11 @@ class DEPICTModel(AbstractDecodingModel):
         """Make the soft-max layer's weights the directions of these means."""
         self.softmax.weight.copy_(F.normalize(means, dim=1))
         self.softmax.bias.zero_()
+
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """The soft-max layer."""
+        return [self.softmax.weight, self.softmax.bias]
 
     def log_assign(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """Return the log of the soft-max."""

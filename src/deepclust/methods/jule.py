@@ -76,6 +76,7 @@ from deepclust.params import (
 )
 from deepclust.partition.linkage import MergeTree, agglomerate, split_largest
 from deepclust.partition.local_linkage import LocalLinkage
+from deepclust.partition.sampled import sample_of
 from deepclust.together import gathered
 
 _EXEMPLARS = 20_000
@@ -196,6 +197,18 @@ class JULE(AbstractDeepClusterer):
         return JULEModel(network, self.n_clusters, min(spec.n, _EXEMPLARS))
 
     def _recipe(self, model: JULEModel, session: Session) -> None:
+        chosen = sample_of(len(session.rows), session.seed)
+        if chosen is None:
+            self._merge_and_learn(model, session)
+            return
+        # Agglomeration knows no other rows than its own: of very many, a sample is clustered, and the network tells
+        # which exemplars of it the others are near.
+        session.once("sampled", lambda: session.note("partition of a sample", rows=len(chosen)))
+        with session.limited_to(chosen):
+            self._merge_and_learn(model, session)
+        session.start_labels = None
+
+    def _merge_and_learn(self, model: JULEModel, session: Session) -> None:
         # 1. Join every row to its nearest neighbour, among the rows as they are.
         raw = session.map(lambda x: F.normalize(x.flatten(1), dim=1), model)
         state = session.once("first", lambda: self._first(raw))

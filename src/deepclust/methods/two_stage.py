@@ -61,7 +61,7 @@ from deepclust.networks.likelihood import (
 )
 from deepclust.objectives.gaussian import kl_to_components, reparameterise
 from deepclust.params import Auto, ClusterCount, Count, RandomState, ShareBelowOne
-from deepclust.partition import gaussian_mixture, kmeans, manifold_labels, spectral_labels
+from deepclust.partition import gaussian_mixture, kmeans, manifold_labels, sample_of, spectral_labels
 from deepclust.pretraining import pretrain
 
 _EXEMPLARS = 20_000  # rows of a spectral cut; it keeps them to decide about new ones
@@ -158,7 +158,7 @@ class TwoStage(AbstractDeepClusterer):
             pretrain(session, model, model.network, model.likelihood, self.schedule, noise=self.noise)
         # 2. Partition them.
         codes = session.map(model.embed, model)
-        found = session.once("partition", lambda: self._partition(codes, session.seed))
+        found = session.once("partition", lambda: self._partition(codes, session))
         model.head.place(**found)  # type: ignore[operator]
 
     def _most(self) -> int:
@@ -176,8 +176,12 @@ class TwoStage(AbstractDeepClusterer):
             "prior": kl_to_components(mean, log_var, prior, prior).mean(),
         }
 
-    def _partition(self, codes: Float[Tensor, "n d"], seed: int) -> dict[str, Any]:
-        """Fit the head's parameters to all codes."""
+    def _partition(self, codes: Float[Tensor, "n d"], session: Session) -> dict[str, Any]:
+        """Fit the head's parameters to all codes, or to a sample where they are very many."""
+        seed = session.seed
+        if (some := sample_of(len(codes), seed)) is not None:
+            session.note("partition of a sample", rows=len(some))
+            codes = codes[some]
         if self.partition == "kmeans":
             return kmeans(codes, self.n_clusters, seed=seed)._asdict()
         if self.partition == "mixture":

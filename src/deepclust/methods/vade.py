@@ -207,6 +207,18 @@ class VaDE(AbstractDeepClusterer):
             )
         )
 
+    def _update(self, model: VaDEModel, session: Session, schedule: Schedule) -> None:
+        session.train(
+            Phase(
+                name="update",
+                model=model,
+                objective=lambda model, batch: self._bound(model, batch.settled, None),
+                schedule=schedule,
+                trains=[model.network, model.likelihood, Group(model.mixture, self.handover.mixture_rate)],
+                clusters=True,
+            )
+        )
+
     def _place(self, codes: Float[Tensor, "n d"], model: VaDEModel, session: Session) -> dict[str, Any]:
         """Fit the mixture that clustering starts from."""
         k = self.n_clusters
@@ -217,14 +229,16 @@ class VaDE(AbstractDeepClusterer):
         mixture = {"weights": found.weights, "means": found.means, "variances": found.covariances}
         return {"mixture": mixture, "labels": found.labels}
 
-    def _bound(self, model: VaDEModel, batch: Batch, labels: Int64[Tensor, " n"]) -> Mapping[str, Tensor]:
+    def _bound(self, model: VaDEModel, batch: Batch, labels: Int64[Tensor, " n"] | None) -> Mapping[str, Tensor]:
         """Return the negative evidence lower bound, eq. 12, in three terms."""
         mean, log_var = model.network.posterior(batch.x)
         z = reparameterise(mean, log_var, torch.randn_like(mean))
         x_hat = model.network.decode(z)
         kl = kl_to_components(mean, log_var, model.mixture.means, model.mixture.safe_log_vars)
         log_weights = model.mixture.log_weights
-        held = labels.to(batch.index.device)[batch.index] if batch.progress.share < self.handover.hold else None
+        held = None
+        if labels is not None and batch.progress.share < self.handover.hold:
+            held = labels.to(batch.index.device)[batch.index]
         if held is not None:
             log_q = _decided(held, self.n_clusters)
         elif self.posterior == "exact":
@@ -277,6 +291,11 @@ class VaDEModel(AbstractVariationalModel):
         mean, log_var = self.network.posterior(x)
         latent = torch.logsumexp(self.mixture.log_weights - self._kl(mean, log_var), dim=1)
         return latent - expected_nll(self.network.decode, self.likelihood, x, mean, log_var)
+
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """The mixture."""
+        return [self.mixture.logits, self.mixture.means, self.mixture.log_vars]
 
     def complaints(self) -> list[str]:
         """Tell of variances that have left the range in which they count."""

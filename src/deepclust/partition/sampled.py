@@ -22,6 +22,13 @@ class Sampled(NamedTuple):
     rows: int | None
 
 
+def sample_of(n: int, seed: int) -> Int64[Tensor, " m"] | None:
+    """Return the rows that stand for all in closed-form work, in order; None where rows are few enough to be all."""
+    if n <= MOST:
+        return None
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values
+
+
 def by_sample(
     points: Float[Tensor, "n d"], find: Callable[[Float[Tensor, "m d"]], Int64[Tensor, " m"]], *, seed: int
 ) -> Sampled:
@@ -37,9 +44,9 @@ def by_sample(
         Of the sample.
     """
     n = len(points)
-    if n <= MOST:
+    chosen = sample_of(n, seed)
+    if chosen is None:
         return Sampled(find(points), None)
-    chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values
     some = points[chosen]
     found = find(some)
     labels = torch.empty(n, dtype=torch.int64)

@@ -147,8 +147,9 @@ def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, d
             said.append(("healed_blank" if "back_to" in event else "blank", event))
         elif event["kind"] == "empty cluster placed anew":
             said.append(("healed_reseeded", {**event, "cluster": names[event["cluster"]]}))
-        elif event["kind"] == "partition of a sample":
-            said.append(("sampled_start", {"rows": f"{event['rows']:,}"}))
+        elif event["kind"] in ("partition of a sample", "graph of a sample"):
+            key = "sampled_start" if event["kind"].startswith("partition") else "sampled_graph"
+            said.append((key, {"rows": f"{event['rows']:,}"}))
         elif event["kind"] == "unhealthy":
             said.append(("unhealthy", event))
     return said

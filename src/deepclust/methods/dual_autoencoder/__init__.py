@@ -55,7 +55,7 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
-from deepclust.engine.samplers import Walks
+from deepclust.engine.samplers import Walks, Within
 from deepclust.graph import weighted_edges
 from deepclust.guidance import Guide, find_start
 from deepclust.methods.dual_autoencoder.model import Dual, DualModel, Information, SpectralHead
@@ -66,7 +66,7 @@ from deepclust.objectives.gaussian import kl_to_components, reparameterise
 from deepclust.objectives.one_step import class_cost
 from deepclust.objectives.spectral import edge_cost, spectral_cost
 from deepclust.params import Auto, ClusterCount, Count, RandomState
-from deepclust.partition import kmeans
+from deepclust.partition import kmeans, sample_of
 from deepclust.together import gathered
 
 __all__ = ["Dual", "DualAutoencoderSpectral", "DualModel", "Information", "SpectralHead"]
@@ -190,7 +190,9 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         model.last.fitted(raw)
         if model.centers is not None:
             y = model.last(raw).float()
-            found = session.once("kmeans", lambda: kmeans(y, self.n_clusters, seed=session.seed)._asdict())
+            chosen = sample_of(len(y), session.seed)
+            some = y if chosen is None else y[chosen]
+            found = session.once("kmeans", lambda: kmeans(some, self.n_clusters, seed=session.seed)._asdict())
             model.centers.place(found["centers"], found["labels"], found["inertia"])
 
     def _settle(
@@ -246,8 +248,17 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         """Train what is to change by the graph, and jointly by all other terms."""
         graph, scale, sampler = None, None, None
         if self.affinity.scope == "data":
-            graph = session.once("graph", lambda: weighted_edges(codes, self.affinity))
-            sampler = Walks(**graph, length=self.affinity.walk)
+            chosen = sample_of(len(codes), session.seed)
+
+            def build() -> dict[str, Tensor]:
+                if chosen is None:
+                    return weighted_edges(codes, self.affinity)
+                session.note("graph of a sample", rows=len(chosen))
+                return weighted_edges(codes[chosen], self.affinity)
+
+            graph = session.once("graph", build)
+            walks = Walks(**graph, length=self.affinity.walk)
+            sampler = walks if chosen is None else Within(chosen, walks)
         elif self.affinity.scale == "median":
             scale = session.once("scale", lambda: {"scale": self._scale(codes, session)})["scale"]
 

@@ -48,7 +48,7 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
-from deepclust.engine.samplers import Triples, Walks
+from deepclust.engine.samplers import Triples, Walks, Within
 from deepclust.graph import nearest_neighbors, weighted_edges
 from deepclust.methods.spectralnet.model import Siamese, SpectralMap, SpectralNetModel, code_spread
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
@@ -62,7 +62,7 @@ from deepclust.params import (
     Count,
     RandomState,
 )
-from deepclust.partition import kmeans
+from deepclust.partition import kmeans, sample_of
 from deepclust.pretraining import Stacked, pretrain
 from deepclust.together import gathered
 
@@ -181,13 +181,18 @@ class SpectralNet(AbstractDeepClusterer):
         model.last.fitted(raw)
         y = model.last(raw).float()
         session.note("orthonormal", error=orthonormality_error(y))
-        found = session.once("kmeans", lambda: kmeans(y, self.n_clusters, seed=session.seed)._asdict())
+        chosen = sample_of(len(y), session.seed)
+        some = y if chosen is None else y[chosen]
+        found = session.once("kmeans", lambda: kmeans(some, self.n_clusters, seed=session.seed)._asdict())
         model.head.place(found["centers"], found["labels"], found["inertia"])
 
     def _train_siamese(self, model: SpectralNetModel, session: Session, codes: Tensor, rule: Siamese) -> None:
+        chosen = sample_of(len(codes), session.seed)
+        some = codes if chosen is None else codes[chosen]
         near = session.once(
-            "pairs", lambda: {"index": torch.from_numpy(nearest_neighbors(codes.numpy(), rule.neighbors)[1])}
+            "pairs", lambda: {"index": torch.from_numpy(nearest_neighbors(some.numpy(), rule.neighbors)[1])}
         )
+        triples = Triples(near["index"])
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
             z = gathered(model.distances_of(codes[batch.index.cpu()].to(batch.x.device)))
@@ -205,7 +210,7 @@ class SpectralNet(AbstractDeepClusterer):
                 objective=loss,
                 schedule=rule.schedule,
                 trains=[model.siamese],  # type: ignore[list-item]
-                sampler=Triples(near["index"]),
+                sampler=triples if chosen is None else Within(chosen, triples),
                 until=0.5,
             )
         )
@@ -213,7 +218,15 @@ class SpectralNet(AbstractDeepClusterer):
     def _train_on_edges(self, model: SpectralNetModel, session: Session, codes: Tensor, points: Tensor) -> None:
         rule = self.affinity
 
-        graph = session.once("graph", lambda: weighted_edges(points, rule))
+        chosen = sample_of(len(points), session.seed)
+
+        def build() -> dict[str, Tensor]:
+            if chosen is None:
+                return weighted_edges(points, rule)
+            session.note("graph of a sample", rows=len(chosen))
+            return weighted_edges(points[chosen], rule)
+
+        walks = Walks(**session.once("graph", build), length=rule.walk)
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
             raw = gathered(model.raw_of(codes[batch.index.cpu()].to(batch.x.device)))
@@ -222,7 +235,7 @@ class SpectralNet(AbstractDeepClusterer):
             m = min(len(left), len(right))
             return {"cut": edge_cost(left[:m], right[:m])}
 
-        session.train(self._phase(model, loss, Walks(**graph, length=rule.walk)))
+        session.train(self._phase(model, loss, walks if chosen is None else Within(chosen, walks)))
 
     def _train_on_batches(self, model: SpectralNetModel, session: Session, codes: Tensor, points: Tensor) -> None:
         rule = self.affinity
