@@ -51,8 +51,8 @@ def in_double():
 def fitted(case, seed=0):
     options = CASES[case]
     data, watch = load_digits(), Gradients()
-    X = data.images[:601] if options.get("images") else data.data[:601]
-    params = {"epochs": 2 if options.get("images") else 5, "batch_size": 100, "preset": options.get("preset")}
+    X = data.images[:301] if options.get("images") else data.data[:401]
+    params = {"epochs": 2 if options.get("images") else 4, "batch_size": 100, "preset": options.get("preset")}
     if options.get("images"):
         params["network"] = "auto"
     model = small(case.split(",")[0].split()[0], n_clusters=10, **params)

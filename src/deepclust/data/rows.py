@@ -6,6 +6,7 @@ dtype that the user gave, so that a memory map stays on disk and bytes stay byte
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -109,6 +110,16 @@ class Rows:
 
     def __len__(self) -> int:
         return self.spec.n
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the rows lie on disk, and are read when they are asked for."""
+        source = self.source
+        while isinstance(source, np.ndarray):
+            if isinstance(source, np.memmap):
+                return True
+            source = source.base
+        return isinstance(source, mmap.mmap)
 
     def gather(self, index: Int64[Tensor, " b"]) -> Shaped[Tensor, "b *shape"]:
         """Return the rows of these numbers, as a fresh tensor."""

@@ -25,6 +25,7 @@ from deepclust.engine.healing import Guard
 from deepclust.engine.inference import map_rows_together
 from deepclust.engine.journal import Journal
 from deepclust.engine.phase import Phase, permutation
+from deepclust.engine.reading import Read, read_steps
 from deepclust.engine.reuse import Shelf
 from deepclust.engine.seeds import derive_seed
 from deepclust.engine.step import ObjectiveStep, add_terms, frozen_but
@@ -237,18 +238,15 @@ class Session:
                 if not is_begun:
                     guard.mark(epoch)
                 began, trouble, is_begun = time.monotonic(), None, False
-                for step, index in enumerate(self._batches(phase, name, batch_size, epoch, per_epoch)):
-                    if step < done:
-                        continue
-                    at = Progress(epoch, epochs, epoch * per_epoch + step, epochs * per_epoch)
-                    self._pause(phase, name, at, step, optimizer, totals, guard)
+                for read in read_steps(self.rows, self._batches(phase, name, batch_size, epoch, per_epoch), done):
+                    at = Progress(epoch, epochs, epoch * per_epoch + read.step, epochs * per_epoch)
+                    self._pause(phase, name, at, read.step, optimizer, totals, guard)
                     if self._out_of_time(phase):
                         break
                     self._reseed(name, at.step)
-                    share = together.share_of(len(index))
-                    with together.step_of(share):
-                        terms = self._step(module, wrapped, phase, index, share, at, guard.rate)
-                    totals = add_terms(totals, terms, len(index))
+                    with together.step_of(read.share):
+                        terms = self._step(module, wrapped, phase, read, at, guard.rate)
+                    totals = add_terms(totals, terms, read.share.total)
                     self._notify("on_step", phase, at)
                     is_read = self.device == "cpu" or at.step % 50 == 0  # reading a value makes an accelerator wait
                     trouble = guard.not_finite(terms, epoch) if is_read else None
@@ -268,17 +266,10 @@ class Session:
         self._notify("on_phase_end", phase)
 
     def _step(
-        self,
-        module: Any,
-        optimizer: Any,
-        phase: Phase,
-        index: Tensor,
-        share: together.Share,
-        at: Progress,
-        slower: float,
+        self, module: Any, optimizer: Any, phase: Phase, read: Read, at: Progress, slower: float
     ) -> dict[str, Tensor]:
-        index = together.own(index)
-        x = self.scaler(self.rows.gather(index)).to(self.device, non_blocking=True)
+        index, share = read.numbers, read.share
+        x = self.scaler(read.x).to(self.device, non_blocking=True)
         change = phase.schedule.change(self.rows.spec)
         x = x if change is None else change.apply(x)
         for group in optimizer.optimizer.param_groups:

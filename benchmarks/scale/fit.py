@@ -1,0 +1,100 @@
+"""One epoch a phase on rows that lie on disk: memory, and the rate beside that of rows in memory.
+
+python benchmarks/scale/fit.py ROWS.npy [--methods vade dec spectralnet] [--memory-rows 100000]
+
+Every measurement is a process of its own. Memory is what the process has for itself (anonymous pages); pages of the
+mapped file, which the system takes back when it wants to, are left out.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+RECORDS = Path(__file__).with_name("records")
+
+
+def anonymous_mb() -> float:
+    """Return the process's own memory."""
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024
+
+
+def measure(path: str, method: str, rows: int | None) -> dict:
+    """Fit once and return seconds a phase, rows, and peak memory."""
+    import numpy as np
+
+    from deepclust import Schedule, Trainer
+    from deepclust.methods import METHODS
+    from deepclust.params import AbstractParameters
+
+    def short(value):
+        if isinstance(value, Schedule):
+            return value(epochs=1)
+        inner = {k: short(v) for k, v in value.get_params(deep=False).items() if isinstance(v, AbstractParameters)}
+        return value(**inner) if inner else value
+
+    X = np.load(path, mmap_mode="r")
+    if rows is not None:
+        X = np.array(X[:rows])
+    model = METHODS[method].load()(10, random_state=0, trainer=Trainer(batch_size=256))
+    changed = {k: short(v) for k, v in model.get_params(deep=False).items() if isinstance(v, AbstractParameters)}
+    model.set_params(**{k: v for k, v in changed.items() if k != "trainer"})
+    peak, over = [0.0], threading.Event()
+
+    def watch():
+        while not over.wait(0.5):
+            peak[0] = max(peak[0], anonymous_mb())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    began = time.monotonic()
+    try:
+        model.fit(X)
+    finally:
+        over.set()
+        thread.join()
+    history = model.result_.history
+    return {
+        "method": method,
+        "rows": len(X),
+        "on_disk": rows is None,
+        "seconds": time.monotonic() - began,
+        "phases": {line["phase"]: line["seconds"] for line in history},
+        "peak_anonymous_mb": round(peak[0]),
+        "events": [event["kind"] for event in model.result_.events],
+    }
+
+
+def alone(*arguments: str) -> dict:
+    """Measure in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rows")
+    parser.add_argument("--methods", nargs="+", default=["vade", "dec", "spectralnet"])
+    parser.add_argument("--memory-rows", type=int, default=100_000)
+    parser.add_argument("--one", help="for the script itself: disk or memory")
+    options = parser.parse_args()
+    if options.one:
+        rows = options.memory_rows if options.one == "memory" else None
+        print(json.dumps(measure(options.rows, options.methods[0], rows)))
+        return
+    RECORDS.mkdir(exist_ok=True)
+    for method in options.methods:
+        common = [options.rows, "--methods", method, "--memory-rows", str(options.memory_rows)]
+        found = {where: alone(*common, "--one", where) for where in ("memory", "disk")}
+        rate = {where: {p: out["rows"] / s for p, s in out["phases"].items()} for where, out in found.items()}
+        found["rate_on_disk_over_in_memory"] = {p: rate["disk"][p] / rate["memory"][p] for p in rate["disk"]}
+        (RECORDS / f"fit-{method}.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(method, json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
