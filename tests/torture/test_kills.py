@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deepclust.params import AbstractParameters
-from tests.common.processes import PROGRAM, labels, noise, start
+from tests.common.processes import ENVIRONMENT, PROGRAM, labels, noise, start
 from tests.common.small import DEEP, small
 from tests.common.torture import IS_FULL, record
 
@@ -109,7 +109,9 @@ def test_a_disk_that_fills_up_loses_no_earlier_checkpoint(room, data, tmp_path):
         whole = start("fit", data, "-k", "4", "--out", tmp_path / "whole", *short("dec"))
         assert whole.wait() == 0
         arguments = ["fit", data, "-k", "4", "--out", disk / "run", *short("dec")]
-        done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, env=ENVIRONMENT
+        )
         assert done.returncode == 6, done.stderr
         assert "Traceback" not in done.stderr
         assert not list(disk.rglob("*.part"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepclust.data import stored
 from deepclust.data.rows import Rows
 from deepclust.networks.scaler import Scaler
 from deepclust.together import in_order, share_of, world_size
@@ -47,12 +51,12 @@ def map_rows(
     Returns
     -------
     Tensor or tuple of tensors
-        On the CPU, one row each.
+        On the CPU, one row each; where a column takes more than 1 GiB, mapped from an unnamed temporary file.
     """
     first, last = span or (0, len(rows))
     training = model.training
     model.eval()
-    parts: list[tuple[Tensor, ...]] = []
+    columns: tuple[Tensor, ...] = ()
     single = True
     try:
         for start in range(first, last, CHUNK):
@@ -62,13 +66,30 @@ def map_rows(
                 x = torch.cat([x, x[-1:].expand(CHUNK - b, *x.shape[1:])])
             out = fn(x.to(device))
             single = isinstance(out, Tensor)
-            parts.append(tuple(y[:b].cpu() for y in ((out,) if single else out)))
+            found = (out,) if single else out
+            columns = columns or tuple(_room(last - first, y) for y in found)
+            for column, y in zip(columns, found, strict=True):
+                column[start - first : start - first + b] = y[:b]
             if watch:
                 watch((start + b - first) / (last - first))
     finally:
         model.train(training)
-    columns = tuple(torch.cat(column) for column in zip(*parts, strict=True))
     return columns[0] if single else columns
+
+
+def _room(rows: int, like: Tensor) -> Tensor:
+    """Return where so many rows like these can be written; on disk, whose room is taken at once, if they are large."""
+    shape = (rows, *like.shape[1:])
+    size = rows * like[0].numel() * like.element_size()
+    if size <= stored.IN_MEMORY:
+        return torch.empty(shape, dtype=like.dtype)
+    with tempfile.TemporaryFile(prefix="deepclust-") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error now, and no fault in the map later
+        else:
+            file.truncate(size)
+        kind = torch.empty(0, dtype=like.dtype).numpy().dtype
+        return torch.from_numpy(np.memmap(file, dtype=kind, mode="r+", shape=shape))
 
 
 def map_rows_together(fn: Callable[[Tensor], Any], rows: Rows, *others: Any, **options: Any) -> Any:
