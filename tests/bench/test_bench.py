@@ -125,7 +125,7 @@ def test_committed_specs_can_be_read():
             assert read_spec(path)
 
 
-@pytest.mark.timeout(120 + 60 * KILLS)
+@pytest.mark.timeout(600 + 60 * KILLS)  # many processes, each killed and begun again
 def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path):
     whole = tmp_path / "whole"
     process = bench("run", spec, "--records", whole, "--work", tmp_path / "w1")
