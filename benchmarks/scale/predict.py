@@ -38,6 +38,14 @@ def bare_rate(run: Path, X: np.ndarray) -> float:
         return count * CHUNK / (time.monotonic() - began)
 
 
+def is_half_done(out: Path) -> bool:
+    """Tell whether half of the parts are there."""
+    if not (out / "_job.json").is_file():
+        return False
+    job = json.loads((out / "_job.json").read_text())
+    return 2 * job["part_rows"] * len(list(out.glob("part-*"))) >= job["rows"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("rows")
@@ -56,8 +64,7 @@ def main() -> None:
     began, killed, before = time.monotonic(), None, set()
     if options.kill:
         process = subprocess.Popen(command)
-        parts = -(-len(X) // 81920)
-        while process.poll() is None and len(list(out.glob("part-*"))) < parts // 2:
+        while process.poll() is None and not is_half_done(out):
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -68,9 +75,7 @@ def main() -> None:
     seconds = time.monotonic() - began
     files = sorted(out.glob("part-*.parquet"))
     numbers = [pq.read_table(file, columns=["row"]).column(0).to_numpy() for file in files]
-    done = sum(map(len, numbers)) - (
-        sum(len(n) for n, f in zip(numbers, files, strict=True) if f.name in before) if killed else 0
-    )
+    done = sum(len(n) for n, file in zip(numbers, files, strict=True) if file.name not in before)
     record = {
         "rows": len(X),
         "bare_rows_a_second": bare,

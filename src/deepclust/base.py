@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
@@ -23,7 +22,7 @@ from deepclust.data.rows import Rows, Spec, as_rows
 from deepclust.data.stored import as_stored
 from deepclust.engine.inference import map_rows
 from deepclust.engine.schedule import Schedule
-from deepclust.engine.seeds import derive_seed, integer_seed
+from deepclust.engine.seeds import derive_seed, integer_seed, isolated_random_state
 from deepclust.engine.session import Session
 from deepclust.engine.trainer import Trainer
 from deepclust.errors import DivergenceError, InvalidDataError, InvalidParameterError, NotSupportedError
@@ -105,7 +104,7 @@ class AbstractDeepClusterer(
         self._check_rows(rows)
         together.begin(self.trainer.resolve_device())
         scaler = Scaler.fit(rows, self._scaling(rows.spec))
-        with _isolated_random_state(), together.lost_processes_named():
+        with isolated_random_state(), together.lost_processes_named():
             seed = together.from_first(lambda: integer_seed(self.random_state))
             session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
             model = self._best_of_attempts(rows.spec, session)
@@ -373,11 +372,3 @@ def _ndim(X: Any) -> int:
 def _labels(proba: Tensor) -> npt.NDArray[np.int64]:
     labels: npt.NDArray[np.int64] = proba.argmax(1).numpy()
     return labels
-
-
-@contextmanager
-def _isolated_random_state() -> Iterator[None]:
-    """Leave the caller's global random state of torch as it was found."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        yield

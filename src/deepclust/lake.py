@@ -209,7 +209,7 @@ def _begin(job: Job, out: Path, *, overwrite: bool) -> None:
     """Make the folder, or see that it holds parts of this very job."""
     described = json.loads(json.dumps(dataclasses.asdict(job)))
     file = out / _JOB
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(path.suffix != ".part" for path in out.iterdir()):  # a killed one may have left no more
         found = None
         if file.is_file():
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -14,11 +14,14 @@ from scipy.stats import ks_2samp
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from deepclust.data.rows import Rows
+from deepclust import together
+from deepclust.data.rows import Rows, Spec
 from deepclust.engine import Schedule, Session, Trainer
-from deepclust.engine.seeds import derive_seed, integer_seed
+from deepclust.engine.seeds import derive_seed, integer_seed, isolated_random_state
 from deepclust.errors import DivergenceError, InvalidParameterError
 from deepclust.model import AbstractClusterModel
+from deepclust.networks.scaler import Scaler
+from deepclust.provenance import fingerprint_rows
 from deepclust.result import ClusterResult
 
 _CAREFUL = 0.1  # learning rate of an update, relative to that of the clustering phase
@@ -66,6 +69,8 @@ class UpdateMixin:
     trainer: Trainer
     random_state: Any
     model_: AbstractClusterModel
+    scaler_: Scaler
+    spec_: Spec
     result_: ClusterResult
     _update: Callable[[Any, Session, Schedule], None]
     _rows: Callable[..., Rows]
@@ -96,17 +101,16 @@ class UpdateMixin:
         """
         if not hasattr(self, "model_"):
             self.fit(X)  # type: ignore[attr-defined]
-            self.updates_ = 0
             return self
         if not isinstance(epochs, int) or epochs < 1:
             raise InvalidParameterError(f"'epochs' must be an int >= 1. Got {epochs!r}.")
         rows, model = self._rows(X, reset=False), copy.deepcopy(self.model_)
-        number = getattr(self, "updates_", 0) + 1
-        seed = derive_seed(integer_seed(self.random_state), "update", number) % 2**31
+        rows = replace(rows, spec=replace(self.spec_, n=len(rows)))  # networks know the range of the first call's rows
+        number = self.result_.provenance.get("updates", 0) + 1
         trainer = self.trainer(checkpoint_dir=None, cache_dir=None)
-        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices=devices):
-            session = trainer.start(rows, self.scaler_, seed, {"data": f"update {number}"})  # type: ignore[attr-defined]
+        with isolated_random_state(), together.lost_processes_named():
+            seed = together.from_first(lambda: derive_seed(integer_seed(self.random_state), "update", number) % 2**31)
+            session = trainer.start(rows, self.scaler_, seed, {"data": fingerprint_rows(rows)})
             before = _look(session, model)
             session.start_labels = before[0].argmax(1)
             careful = self.schedule(epochs=epochs, lr=_CAREFUL * self.schedule.lr, decay=None, warmup=0)
@@ -118,7 +122,6 @@ class UpdateMixin:
         former = self.result_
         self.drift_ = _drift(former, *before)
         self.model_ = model.to("cpu").eval()
-        self.updates_ = number
         self.result_ = ClusterResult(
             labels=proba.argmax(1).numpy(),
             proba=proba.numpy(),

@@ -28,7 +28,7 @@ KEYS = {
     "start", "seconds", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
 }  # fmt: skip
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-KILLS = int(os.environ.get("DEEPCLUST_KILLS", "3"))  # make torture: 20
+KILLS = int(os.environ.get("DEEPCLUST_KILLS", "5"))  # make torture: 20
 SPEC = """
 [[run]]
 name = "kmeans"

@@ -33,7 +33,7 @@ def whole(data, tmp_path_factory):
     return labels(out)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_run_resumes_to_the_same_labels(seed, data, whole, tmp_path):
     out, rng = tmp_path / "run", np.random.default_rng(seed)
     arguments = ["fit", data, "-k", "4", "--out", out, *QUICK]

@@ -113,6 +113,14 @@ def test_folders_of_others_are_left_alone(folder, tmp_path):
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
+def test_a_kill_before_the_first_part_is_no_obstacle(folder, tmp_path):
+    run, out = Run(folder / "run-npy"), tmp_path / "out"
+    out.mkdir()
+    (out / "._job.json.x.part").write_text("{")
+    assert predict_parts(run, str(folder / "rows.npy"), out).sum() == ROWS
+    assert sorted(path.name for path in out.iterdir()) == ["_job.json", "part-0000000.parquet"]
+
+
 def test_parts_of_another_job_are_kept_unless_told(folder, tmp_path):
     run, out = Run(folder / "run-npy"), tmp_path / "out"
     predict_parts(run, str(folder / "rows.npy"), out, part_rows=700)

@@ -37,7 +37,7 @@ def ask(asked: dict[str, Any], options: dict[str, Any], out: Path | None, *, ove
     check_parameters(request.estimator(Trainer()))  # a wrong method or parameter is told before anything is written
     name = source if source in DATASETS else re.sub(r"[^\w.-]+", "-", Path(source).resolve().stem)
     folder = out or _HOME / f"{name}-{request.method}-s{request.seed}"
-    together.begin(Trainer(device=request.device).resolve_device())  # type: ignore[arg-type]
+    _meet(request)
     together.from_first(lambda: create_run(folder, request, overwrite=overwrite))
     return folder
 
@@ -45,6 +45,7 @@ def ask(asked: dict[str, Any], options: dict[str, Any], out: Path | None, *, ove
 def carry_out(folder: Path, *, quiet: bool, as_json: bool) -> None:
     """Carry out a run, new or interrupted, and tell what came out."""
     run = Run(folder)
+    _meet(run.request)
     if run.is_finished:
         metrics = json.loads((folder / "metrics.json").read_text())
     else:
@@ -56,7 +57,9 @@ def carry_out(folder: Path, *, quiet: bool, as_json: bool) -> None:
             if together.is_first():
                 _forget_if_empty(folder)
             raise
-    if not together.is_first():
+    is_first = together.is_first()
+    together.end()
+    if not is_first:
         return
     page = folder / "report.html"
     if as_json:
@@ -64,6 +67,11 @@ def carry_out(folder: Path, *, quiet: bool, as_json: bool) -> None:
     elif not quiet:
         _summary(metrics, folder)
         typer.echo(f"report: {page}")
+
+
+def _meet(request: Request) -> None:
+    """Meet the other processes of the run, before the first of them writes or says anything."""
+    together.begin(Trainer(device=request.device).resolve_device())  # type: ignore[arg-type]
 
 
 def _forget_if_empty(folder: Path) -> None:

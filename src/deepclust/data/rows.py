@@ -106,7 +106,14 @@ class Rows:
     source: Any  # (n, *user shape) array, memory map, or scipy CSR matrix
     layout: Layout
     spec: Spec
-    moments: Moments = field(repr=False)
+    measured: Moments | None = field(repr=False)
+
+    @property
+    def moments(self) -> Moments:
+        """Statistics of every feature; rows that are only predicted have none."""
+        if self.measured is None:
+            raise ValueError("These rows were read without measuring them (measure=False).")
+        return self.measured
 
     def __len__(self) -> int:
         return self.spec.n
@@ -180,9 +187,7 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
     layout = _layout(tuple(array.shape[1:]), channels, owner)
     if not measure:
         _check_values(array, layout, owner)
-        unknown = np.full(layout.network_shape, np.nan)
-        spec = Spec(shape=layout.network_shape, n=int(array.shape[0]))
-        return Rows(source=array, layout=layout, spec=spec, moments=Moments(unknown, unknown, unknown, unknown))
+        return Rows(array, layout, Spec(shape=layout.network_shape, n=int(array.shape[0])), None)
     moments = _scan(array, layout, owner)
     integer = np.dtype(array.dtype).kind in "iub"
     spec = Spec(
@@ -192,7 +197,7 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
         high=float(moments.high.max()),
         integer=integer,
     )
-    return Rows(source=array, layout=layout, spec=spec, moments=moments)
+    return Rows(array, layout, spec, moments)
 
 
 def _as_array(X: Any, owner: str) -> Any:

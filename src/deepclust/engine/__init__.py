@@ -2,7 +2,7 @@
 
 from deepclust.engine.callbacks import Callback
 from deepclust.engine.healing import Healing
-from deepclust.engine.phase import Group, Phase
+from deepclust.engine.phase import Group, Objective, Phase
 from deepclust.engine.schedule import Budget, Cosine, Decay, Inverse, Schedule
 from deepclust.engine.session import Session
 from deepclust.engine.trainer import Trainer
@@ -15,6 +15,7 @@ __all__ = [
     "Group",
     "Healing",
     "Inverse",
+    "Objective",
     "Phase",
     "Schedule",
     "Session",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils import check_random_state
 
 
@@ -24,3 +27,11 @@ def integer_seed(random_state: Any) -> int:
     if isinstance(random_state, (int, np.integer)):
         return int(random_state) % 2**31
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+@contextmanager
+def isolated_random_state() -> Iterator[None]:
+    """Leave the caller's global random state of torch as it was found."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield

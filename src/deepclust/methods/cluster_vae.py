@@ -169,15 +169,8 @@ class ClusterVAE(AbstractDeepClusterer):
         )
 
     def _update(self, model: ClusterVAEModel, session: Session, schedule: Schedule) -> None:
-        session.train(
-            Phase(
-                name="update",
-                model=model,
-                objective=lambda model, batch: self._loss(model, batch.settled, None),
-                schedule=schedule,
-                trains=[model],
-            )
-        )
+        loss = lambda model, batch: self._loss(model, batch.settled, None)  # noqa: E731
+        session.train(Phase("update", model, loss, schedule, trains=[model]))
 
     def _loss(self, model: ClusterVAEModel, batch: Batch, labels: Int64[Tensor, " n"] | None) -> Mapping[str, Tensor]:
         """Return the three terms of eq. 4 or 5, and what leads the classifier."""

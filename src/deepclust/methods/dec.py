@@ -118,23 +118,17 @@ class _Embedded(AbstractDeepClusterer):
         schedule = self.schedule(steps=steps)
         held = (F.one_hot(labels, self.n_clusters).float(), round(self.hold * schedule.total_epochs(steps)))
         targets = session.keep("targets", Targets(session, model, sharpened, self.refresh, held))
-        session.train(
-            Phase(
-                name="cluster",
-                model=model,
-                objective=lambda model, batch: self._loss(model, batch, targets),
-                schedule=schedule,
-                trains=self._trains(model),
-                before_epoch=targets.refresh,
-                clusters=True,
-            )
-        )
+        self._approach("cluster", model, session, schedule, targets)
 
     def _update(self, model: EmbeddedModel, session: Session, schedule: Schedule) -> None:
-        targets = Targets(session, model, sharpened, Refresh(tolerance=0.0))
+        self._approach("update", model, session, schedule, Targets(session, model, sharpened, Refresh(tolerance=0.0)))
+
+    def _approach(
+        self, name: str, model: EmbeddedModel, session: Session, schedule: Schedule, targets: Targets
+    ) -> None:
         session.train(
             Phase(
-                name="update",
+                name=name,
                 model=model,
                 objective=lambda model, batch: self._loss(model, batch, targets),
                 schedule=schedule,

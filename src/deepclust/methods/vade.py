@@ -57,7 +57,7 @@ from torch.nn import functional as F
 from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
-from deepclust.engine import Cosine, Decay, Group, Phase, Schedule, Session, Trainer
+from deepclust.engine import Cosine, Decay, Group, Objective, Phase, Schedule, Session, Trainer
 from deepclust.guidance import find_partition
 from deepclust.model import AbstractVariationalModel
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, Variational, build_network
@@ -196,23 +196,19 @@ class VaDE(AbstractDeepClusterer):
         model.network.reset_log_var(2 * float((self.handover.noise * spread).clamp(min=1e-6).log()))
         session.start_labels = start["labels"]
         # 3. Maximise the evidence lower bound over networks and mixture together (eq. 12).
-        session.train(
-            Phase(
-                name="cluster",
-                model=model,
-                objective=lambda model, batch: self._bound(model, batch, start["labels"]),
-                schedule=self.schedule,
-                trains=[model.network, model.likelihood, Group(model.mixture, self.handover.mixture_rate)],
-                clusters=True,
-            )
-        )
+        loss = lambda model, batch: self._bound(model, batch, start["labels"])  # noqa: E731
+        self._maximise("cluster", model, session, self.schedule, loss)
 
     def _update(self, model: VaDEModel, session: Session, schedule: Schedule) -> None:
+        loss = lambda model, batch: self._bound(model, batch.settled, None)  # noqa: E731
+        self._maximise("update", model, session, schedule, loss)
+
+    def _maximise(self, name: str, model: VaDEModel, session: Session, schedule: Schedule, loss: Objective) -> None:
         session.train(
             Phase(
-                name="update",
+                name=name,
                 model=model,
-                objective=lambda model, batch: self._bound(model, batch.settled, None),
+                objective=loss,
                 schedule=schedule,
                 trains=[model.network, model.likelihood, Group(model.mixture, self.handover.mixture_rate)],
                 clusters=True,

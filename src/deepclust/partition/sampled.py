@@ -29,6 +29,12 @@ def sample_of(n: int, seed: int) -> Int64[Tensor, " m"] | None:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values
 
 
+def some_of(points: Float[Tensor, "n d"], seed: int) -> Float[Tensor, "m d"]:
+    """Return the points of `sample_of`, or all where they are few enough."""
+    chosen = sample_of(len(points), seed)
+    return points if chosen is None else points[chosen]
+
+
 def by_sample(
     points: Float[Tensor, "n d"], find: Callable[[Float[Tensor, "m d"]], Int64[Tensor, " m"]], *, seed: int
 ) -> Sampled:

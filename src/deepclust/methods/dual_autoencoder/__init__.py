@@ -55,8 +55,6 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
-from deepclust.engine.samplers import Walks, Within
-from deepclust.graph import weighted_edges
 from deepclust.guidance import Guide, find_start
 from deepclust.methods.dual_autoencoder.model import Dual, DualModel, Information, SpectralHead
 from deepclust.networks import MLP, AbstractNetwork, DoubleConv, Scaling, build_network
@@ -66,8 +64,9 @@ from deepclust.objectives.gaussian import kl_to_components, reparameterise
 from deepclust.objectives.one_step import class_cost
 from deepclust.objectives.spectral import edge_cost, spectral_cost
 from deepclust.params import Auto, ClusterCount, Count, RandomState
-from deepclust.partition import kmeans, sample_of
+from deepclust.partition import kmeans, some_of
 from deepclust.together import gathered
+from deepclust.walks import graph_walks
 
 __all__ = ["Dual", "DualAutoencoderSpectral", "DualModel", "Information", "SpectralHead"]
 
@@ -190,8 +189,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         model.last.fitted(raw)
         if model.centers is not None:
             y = model.last(raw).float()
-            chosen = sample_of(len(y), session.seed)
-            some = y if chosen is None else y[chosen]
+            some = some_of(y, session.seed)
             found = session.once("kmeans", lambda: kmeans(some, self.n_clusters, seed=session.seed)._asdict())
             model.centers.place(found["centers"], found["labels"], found["inertia"])
 
@@ -246,19 +244,9 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         labels: Int64[Tensor, " n"] | None,
     ) -> None:
         """Train what is to change by the graph, and jointly by all other terms."""
-        graph, scale, sampler = None, None, None
+        scale, sampler = None, None
         if self.affinity.scope == "data":
-            chosen = sample_of(len(codes), session.seed)
-
-            def build() -> dict[str, Tensor]:
-                if chosen is None:
-                    return weighted_edges(codes, self.affinity)
-                session.note("graph of a sample", rows=len(chosen))
-                return weighted_edges(codes[chosen], self.affinity)
-
-            graph = session.once("graph", build)
-            walks = Walks(**graph, length=self.affinity.walk)
-            sampler = walks if chosen is None else Within(chosen, walks)
+            sampler = graph_walks(session, codes, self.affinity)
         elif self.affinity.scale == "median":
             scale = session.once("scale", lambda: {"scale": self._scale(codes, session)})["scale"]
 
@@ -273,7 +261,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             shared = labels is not None and model.classifier is None and not model.is_tanh
             raw = gathered(log_p.exp() if shared else model.raw(mean))  # type: ignore[union-attr]
             y = raw.double() @ model.last.fitted(raw)
-            if graph is None:
+            if sampler is None:
                 cost = spectral_cost(y, batch_affinity(gathered(mean), self.affinity, scale))
             else:
                 left, right = y.tensor_split(2)

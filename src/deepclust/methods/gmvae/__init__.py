@@ -147,6 +147,10 @@ class GMVAE(AbstractDeepClusterer):
             )
         )
 
+    def _update(self, model: AbstractGMVAEModel, session: Session, schedule: Schedule) -> None:
+        loss = lambda model, batch: self._loss(model, batch.settled, None)  # noqa: E731
+        session.train(Phase("update", model, loss, schedule, trains=[model]))
+
     def _loss(
         self, model: AbstractGMVAEModel, batch: Batch, labels: Int64[Tensor, " n"] | None
     ) -> Mapping[str, Tensor]:

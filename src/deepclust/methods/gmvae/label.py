@@ -184,6 +184,13 @@ class LabelModel(AbstractGMVAEModel):
         self.prior_spread.bias.zero_()
         constant(self.log_var, spread_log_var(codes, noise))
 
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """The classifier's answers, and what classes do to the code and its prior."""
+        entry = self.encoder.entry.weight[:, -self.k :].T  # type: ignore[union-attr, index]
+        priors = (self.prior_mean.weight.T, self.prior_spread.weight.T)
+        return [self.classifier.weight, self.classifier.bias, *priors, entry]
+
     def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
         """Return the mean code for the classes as they were found."""
         return self.posterior(x, self.assign(x))[0]
@@ -245,6 +252,11 @@ class _Early(nn.Module):
         super().__init__()
         self.trunk = trunk
 
+    @property
+    def entry(self) -> nn.Linear:
+        """The layer that classes enter, by its last inputs."""
+        return next(layer for layer in self.trunk.modules() if isinstance(layer, nn.Linear))
+
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h: Tensor = self.trunk(torch.cat([x.flatten(1), y], dim=1))
         return h
@@ -258,6 +270,12 @@ class _Late(nn.Module):
         self.trunk = trunk
         self.join = nn.Sequential(nn.Linear(width + k, width), nn.ReLU())
         self.join.apply(initialise)
+
+    @property
+    def entry(self) -> nn.Linear:
+        """The layer that classes enter, by its last inputs."""
+        layer: nn.Linear = self.join[0]  # type: ignore[assignment]
+        return layer
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h: Tensor = self.join(torch.cat([self.trunk(x), y], dim=1))

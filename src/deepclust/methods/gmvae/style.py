@@ -187,6 +187,14 @@ class StyleModel(AbstractGMVAEModel):
         self.prior_log_vars.bias.copy_(found.covariances.clamp(min=1e-6).log().flatten())
         constant(self.log_var, spread_log_var(codes, noise))
 
+    @property
+    def by_cluster(self) -> list[Tensor]:
+        """What gives each component, and the classifier where there is one."""
+        parts = [
+            part.view(self.k, -1) for layer in (self.prior_means, self.prior_log_vars) for part in layer.parameters()
+        ]
+        return parts if self.classifier is None else [*parts, self.classifier.weight, self.classifier.bias]
+
     def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
         """Return q(y|x), or p(y|z,w) at the means of code and style."""
         return self._log_q(self.encode(x)).exp()

@@ -48,8 +48,8 @@ from deepclust.base import AbstractDeepClusterer
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
-from deepclust.engine.samplers import Triples, Walks, Within
-from deepclust.graph import nearest_neighbors, weighted_edges
+from deepclust.engine.samplers import Triples, Within
+from deepclust.graph import nearest_neighbors
 from deepclust.methods.spectralnet.model import Siamese, SpectralMap, SpectralNetModel, code_spread
 from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
 from deepclust.networks.likelihood import likelihood_scaling, make_likelihood, resolve_likelihood
@@ -62,9 +62,10 @@ from deepclust.params import (
     Count,
     RandomState,
 )
-from deepclust.partition import kmeans, sample_of
+from deepclust.partition import kmeans, sample_of, some_of
 from deepclust.pretraining import Stacked, pretrain
 from deepclust.together import gathered
+from deepclust.walks import graph_walks
 
 _FEW_VALUES = 10  # flat rows of no more need no code
 
@@ -181,14 +182,12 @@ class SpectralNet(AbstractDeepClusterer):
         model.last.fitted(raw)
         y = model.last(raw).float()
         session.note("orthonormal", error=orthonormality_error(y))
-        chosen = sample_of(len(y), session.seed)
-        some = y if chosen is None else y[chosen]
+        some = some_of(y, session.seed)
         found = session.once("kmeans", lambda: kmeans(some, self.n_clusters, seed=session.seed)._asdict())
         model.head.place(found["centers"], found["labels"], found["inertia"])
 
     def _train_siamese(self, model: SpectralNetModel, session: Session, codes: Tensor, rule: Siamese) -> None:
-        chosen = sample_of(len(codes), session.seed)
-        some = codes if chosen is None else codes[chosen]
+        chosen, some = sample_of(len(codes), session.seed), some_of(codes, session.seed)
         near = session.once(
             "pairs", lambda: {"index": torch.from_numpy(nearest_neighbors(some.numpy(), rule.neighbors)[1])}
         )
@@ -218,15 +217,7 @@ class SpectralNet(AbstractDeepClusterer):
     def _train_on_edges(self, model: SpectralNetModel, session: Session, codes: Tensor, points: Tensor) -> None:
         rule = self.affinity
 
-        chosen = sample_of(len(points), session.seed)
-
-        def build() -> dict[str, Tensor]:
-            if chosen is None:
-                return weighted_edges(points, rule)
-            session.note("graph of a sample", rows=len(chosen))
-            return weighted_edges(points[chosen], rule)
-
-        walks = Walks(**session.once("graph", build), length=rule.walk)
+        walks = graph_walks(session, points, rule)
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
             raw = gathered(model.raw_of(codes[batch.index.cpu()].to(batch.x.device)))
@@ -235,7 +226,7 @@ class SpectralNet(AbstractDeepClusterer):
             m = min(len(left), len(right))
             return {"cut": edge_cost(left[:m], right[:m])}
 
-        session.train(self._phase(model, loss, walks if chosen is None else Within(chosen, walks)))
+        session.train(self._phase(model, loss, walks))
 
     def _train_on_batches(self, model: SpectralNetModel, session: Session, codes: Tensor, points: Tensor) -> None:
         rule = self.affinity

@@ -1,0 +1,79 @@
+"""One process beside two on all of digits, with every method's own network and schedule.
+
+python benchmarks/scale/processes.py [METHOD ...]
+
+In double precision, the share of rows that both give the same cluster. In single precision, the same for two processes
+and, as the yardstick, for one process with two threads in the place of one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+RECORDS = Path(__file__).with_name("records")
+
+
+def fit(method: str, precision: str, out: str) -> None:
+    """Fit as one process of a run; the first one keeps the labels."""
+    from sklearn.datasets import load_digits
+
+    from deepclust import Trainer, together
+    from deepclust.methods import METHODS
+
+    if precision == "double":  # what the library calls float is double then
+        torch.set_default_dtype(torch.float64)
+        torch.Tensor.float = torch.Tensor.double
+    trainer = Trainer(device="cpu", precision="fp32")
+    model = METHODS[method].load()(10, random_state=0, trainer=trainer).fit(load_digits().images)
+    if together.is_first():
+        torch.save(torch.from_numpy(model.labels_), out)
+    together.end()
+
+
+def labels_of(method: str, precision: str, *, processes: int = 1, threads: int = 1) -> torch.Tensor:
+    """Fit in processes of their own and return the labels."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"{folder}/labels.pt"
+        command = [sys.executable, *(launcher if processes > 1 else []), __file__, method, "--fit", precision, out]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+        return torch.load(out)
+
+
+def agreement(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Return the share of rows in the same cluster; numbers of clusters are the same by construction."""
+    return float((ours == theirs).double().mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("methods", nargs="*", default=["vade", "dec", "idec", "dcn", "gmvae", "two_stage", "jule"])
+    parser.add_argument("--fit", nargs=2, help="for the script itself: precision and file")
+    options = parser.parse_args()
+    if options.fit:
+        fit(options.methods[0], *options.fit)
+        return
+    RECORDS.mkdir(exist_ok=True)
+    file = RECORDS / "processes.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    for method in options.methods:
+        double, single = labels_of(method, "double"), labels_of(method, "single")
+        found[method] = {
+            "rows": len(double),
+            "double_one_and_two_processes": agreement(double, labels_of(method, "double", processes=2)),
+            "single_one_and_two_processes": agreement(single, labels_of(method, "single", processes=2)),
+            "single_one_and_two_threads": agreement(single, labels_of(method, "single", threads=2)),
+        }
+        file.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        print(method, found[method], flush=True)
+
+
+if __name__ == "__main__":
+    main()
