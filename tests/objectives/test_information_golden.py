@@ -104,6 +104,19 @@ def test_local_estimator_sees_the_middle_map_with_the_code_at_every_place():
     assert model_of(information=Information(local=False))[1].part is None
 
 
+def test_local_estimator_of_some_places_has_the_mean_over_all():
+    _, full = model_of(information=Information(places=None))
+    _, some = model_of(information=Information(places=5))
+    some.load_state_dict(full.state_dict())
+    x = torch.rand(6, 1, 8, 8)
+    with torch.no_grad():
+        mean, _, h, middle = full.encode(x)
+        exact = float(full.information(h, middle, mean))
+        drawn = torch.tensor([float(some.information(h, middle, mean)) for _ in range(2_000)], dtype=torch.float64)
+    assert drawn.std() > 0
+    assert float(drawn.mean()) == pytest.approx(exact, abs=4 * float(drawn.std()) / 2_000**0.5)
+
+
 def test_relative_reconstruction_is_zero_without_noise_and_for_a_decoder_that_does_not_listen():
     x = torch.rand(6, 1, 8, 8)
 
