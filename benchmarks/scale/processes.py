@@ -42,16 +42,8 @@ def labels_of(method: str, precision: str, seed: int = 0, *, processes: int = 1,
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/labels.pt"
-        command = [
-            sys.executable,
-            *(launcher if processes > 1 else []),
-            __file__,
-            method,
-            "--fit",
-            precision,
-            str(seed),
-            out,
-        ]
+        ours = [__file__, method, "--fit", precision, str(seed), out]
+        command = [sys.executable, *(launcher if processes > 1 else []), *ours]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
         return torch.load(out)

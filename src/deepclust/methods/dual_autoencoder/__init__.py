@@ -30,10 +30,10 @@ Deviations
 The discriminators are trained, as the paper says and its program does not. By default a linkage of the codes' graph
 gives the first classes and leads the class network for half of the joint training; the graph is that of all rows'
 pretrained codes, whose random walks give the pairs of a step (see `SpectralNet`); a step's local discriminator looks at
-16 places of the map; images are shifted and turned a little before every joint step. ``augment=None`` in the schedule is the plain method. Presets: ``"paper"`` has the
-paper's terms, ``"code2019"`` its first program (separate stages, k-means), ``"code2020"`` the last (joint, largest
-class), each on the graph of a batch. False pairs take the code of the next row of the batch, where the program
-shuffles. The published width of multiplicative noise is unknown.
+16 places of the map; images are shifted and turned a little before every joint step. ``augment=None`` in the schedule
+is the plain method. Presets: ``"paper"`` has the paper's terms, ``"code2019"`` its first program (separate stages,
+k-means), ``"code2020"`` the last (joint, largest class), each on the graph of a batch. False pairs take the code of the
+next row of the batch, where the program shuffles. The published width of multiplicative noise is unknown.
 
 References
 ----------
