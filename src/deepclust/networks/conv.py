@@ -10,6 +10,7 @@ from torch import nn
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
 from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
+from deepclust.networks.transposed import Transposed
 from deepclust.params import Auto, Count, NonNegativeInt
 
 _STOP_SIDE = 7  # halve until the longer side is at most this: 28 -> 14 -> 7, 16 -> 8 -> 4
@@ -95,7 +96,7 @@ def _up(filters: tuple[int, ...], sides: list[tuple[int, int]]) -> list[nn.Modul
     for (wide, narrow), small, large in zip(pairwise(filters), sides[:0:-1], sides[-2::-1], strict=True):
         padding = up_padding(small, large)
         layers += [
-            nn.ConvTranspose2d(wide, narrow, kernel_size=3, stride=2, padding=1, output_padding=padding),
+            Transposed(wide, narrow, kernel_size=3, stride=2, padding=1, output_padding=padding),
             nn.ReLU(),
         ]
     return layers[:-1]  # the output is linear

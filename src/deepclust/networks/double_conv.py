@@ -11,6 +11,7 @@ from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
 from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise
 from deepclust.networks.conv import halved_sides, up_padding
+from deepclust.networks.transposed import Transposed
 from deepclust.params import Count, NonNegativeFloat
 
 
@@ -49,17 +50,17 @@ class DoubleConv(AbstractNetwork):
         up: list[nn.Module] = []
         filters = tuple(reversed(self.channels))
         for (wide, narrow), small, large in zip(pairwise((last, *filters)), sides[:0:-1], sides[-2::-1], strict=True):
-            up += [nn.ConvTranspose2d(wide, narrow, 3, padding=1), self._unit()]
+            up += [Transposed(wide, narrow, 3, padding=1), self._unit()]
             padding = up_padding(small, large)
             up += [
-                nn.ConvTranspose2d(narrow, narrow, 3, stride=2, padding=1, output_padding=padding),
+                Transposed(narrow, narrow, 3, stride=2, padding=1, output_padding=padding),
                 self._unit(),
             ]
         decoder = nn.Sequential(
             nn.Linear(self.latent, flat),
             nn.Unflatten(1, (last, *sides[-1])),
             *up,
-            nn.ConvTranspose2d(filters[-1], spec.output_shape[0], 3, padding=1),
+            Transposed(filters[-1], spec.output_shape[0], 3, padding=1),
         )
         head = nn.Linear(flat, self.latent)
         network = Autoencoder(nn.Sequential(*down, nn.Flatten()), head, decoder, width=flat, latent=self.latent)

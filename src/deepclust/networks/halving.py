@@ -9,7 +9,8 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
+from deepclust.networks.transposed import Transposed
 from deepclust.params import Count
 
 _KERNELS = (5, 5, 3)
@@ -53,7 +54,7 @@ class Halving(AbstractNetwork):
             frame = [extra[1] // 2, extra[1] - extra[1] // 2, extra[0] // 2, extra[0] - extra[0] // 2]
             down.append([_frame(frame), nn.Conv2d(narrow, wide, kernel, stride=2), nn.ReLU()])
             out = narrow if up else spec.output_shape[0]
-            mirror = [nn.ConvTranspose2d(wide, out, kernel, stride=2), _frame([-side for side in frame])]
+            mirror = [Transposed(wide, out, kernel, stride=2), _frame([-side for side in frame])]
             up.append([*mirror, nn.ReLU()] if up else mirror)  # the output is linear
             sides = (small[0], small[1])
         flat = self.filters[-1] * sides[0] * sides[1]
@@ -64,7 +65,7 @@ class Halving(AbstractNetwork):
         network = Autoencoder(encoder, head, decoder, width=flat, latent=self.latent)
         network.stages = paired([*down, [nn.Flatten(), head]], [unfold, *reversed(up)])
         network.apply(initialise)
-        return network
+        return channels_last(network)
 
 
 def _halved(side: int, kernel: int, *, is_last: bool) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
 from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
+from deepclust.networks.transposed import Transposed
 from deepclust.params import Count
 
 _KERNELS = ((6, 1, 0), (6, 1, 0), (4, 2, 1))  # side, stride, padding
@@ -54,7 +55,7 @@ class Normed(AbstractNetwork):
             lost = [(side[i] + 2 * padding - kernel[i]) % stride for i in (0, 1)]
             out = narrow if up else spec.output_shape[0]
             after = [nn.BatchNorm2d(out), nn.ReLU()] if up else []  # the output is linear
-            up.append([nn.ConvTranspose2d(wide, out, kernel, stride, padding, (lost[0], lost[1])), *after])
+            up.append([Transposed(wide, out, kernel, stride, padding, (lost[0], lost[1])), *after])
         head = nn.Linear(self.dense, self.latent)
         unfold = [
             nn.Linear(self.latent, self.dense),

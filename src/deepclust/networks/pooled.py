@@ -9,7 +9,7 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last
 from deepclust.params import Count, PositiveFloat
 
 _KERNEL = 5
@@ -61,7 +61,7 @@ class Pooled(AbstractNetwork):
             latent=self.latent,
         )
         network.apply(self._initialise)
-        return network
+        return channels_last(network)
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)):

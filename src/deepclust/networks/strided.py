@@ -10,7 +10,8 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
+from deepclust.networks.transposed import Transposed
 from deepclust.params import Count, NonNegativeFloat
 
 _ONE_LAYER = 12  # below this side, one layer
@@ -66,7 +67,7 @@ class Strided(AbstractNetwork):
             down.append([nn.Conv2d(narrow, wide, kernel, stride=2, padding=padding), nn.LeakyReLU(self.slope)])
             out = spec.output_shape[0] if not up else narrow
             unit = nn.Tanh() if not up else nn.LeakyReLU(self.slope)
-            up.append([nn.ConvTranspose2d(wide, out, kernel, stride=2, padding=padding), unit])
+            up.append([Transposed(wide, out, kernel, stride=2, padding=padding), unit])
         head = nn.Sequential(nn.Linear(flat, self.latent), nn.Tanh())
         unfold = [nn.Linear(self.latent, flat), nn.LeakyReLU(self.slope), nn.Unflatten(1, (self.filters, *last))]
         encoder = nn.Sequential(*[module for part in down for module in part], nn.Flatten())
@@ -74,7 +75,7 @@ class Strided(AbstractNetwork):
         network = Autoencoder(encoder, head, decoder, width=flat, latent=self.latent)
         network.stages = paired([*down, [nn.Flatten(), head]], [unfold, *reversed(up)])
         network.apply(initialise if self.init == "glorot" else self._initialise)
-        return network
+        return channels_last(network)
 
     def _initialise(self, module: nn.Module) -> None:
         """Keep the variance of activations from layer to layer."""
