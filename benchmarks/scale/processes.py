@@ -4,7 +4,7 @@ python benchmarks/scale/processes.py [METHOD ...]
 
 In double precision, the share of rows that both give the same cluster. In single precision, the same for two processes
 and, as the yardstick, for one process with two threads in the place of one. There one seed shows little: how far two
-runs part that differ by rounding depends on whether some row near a border tips early, so it is a mean over seeds.
+runs part that differ by rounding depends on whether some row near a border tips early, so several are run.
 """
 
 import argparse
@@ -49,6 +49,13 @@ def labels_of(method: str, precision: str, seed: int = 0, *, processes: int = 1,
         return torch.load(out)
 
 
+def deep_methods() -> list[str]:
+    """Return the names of all methods that train a network."""
+    from deepclust.methods import METHODS
+
+    return [name for name, entry in METHODS.items() if entry.kind == "deep"]
+
+
 def agreement(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Return the share of rows in the same cluster; numbers of clusters are the same by construction."""
     return float((ours == theirs).double().mean())
@@ -56,7 +63,7 @@ def agreement(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("methods", nargs="*", default=["vade", "dec", "idec", "dcn", "gmvae", "two_stage", "jule"])
+    parser.add_argument("methods", nargs="*", help="all deep ones by default")
     parser.add_argument("--seeds", type=int, default=3, help="of the runs in single precision")
     parser.add_argument("--fit", nargs=3, help="for the script itself: precision, seed and file")
     options = parser.parse_args()
@@ -66,7 +73,7 @@ def main() -> None:
         return
     RECORDS.mkdir(exist_ok=True)
     file = RECORDS / "processes.json"
-    for method in options.methods:
+    for method in options.methods or deep_methods():
         double = labels_of(method, "double")
         same = agreement(double, labels_of(method, "double", processes=2))
         processes, threads = [], []

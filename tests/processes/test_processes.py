@@ -78,10 +78,15 @@ def test_a_killed_process_ends_the_run_with_a_message_and_a_checkpoint(tmp_path)
     assert f"deepclust fit --resume {out}" in said, said
     assert (out / "checkpoint" / "progress.safetensors").exists()
     # Any number of processes goes on from it: it writes a checkpoint of its own, and stops as it is asked to.
-    for resumed in (start("fit", "--resume", out), torchrun("tests.common.command", "fit", "--resume", out)):
-        assert goes_on(resumed, out / "checkpoint" / "progress.safetensors")
-        resumed.send_signal(signal.SIGTERM)
-        assert resumed.wait() != 0
+    progress = out / "checkpoint" / "progress.safetensors"
+    one = start("fit", "--resume", out)
+    assert goes_on(one, progress)
+    one.send_signal(signal.SIGTERM)
+    assert one.wait() == 130
+    two = torchrun("tests.common.command", "fit", "--resume", out)
+    assert goes_on(two, progress)
+    two.send_signal(signal.SIGTERM)
+    assert two.wait() != 0, "the launcher has a code of its own"
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from deepclust.bench.problems import PROBLEMS
 from deepclust.errors import InvalidDataError
 
+CUT_SHORT = "†"  # follows what was reached when a time limit ended a run before its schedule did
 _HEADINGS = (
     "configuration",
     "accuracy at the start",
@@ -45,6 +46,11 @@ class Summary:
         """Return the standard deviation over seeds (of the sample); 0 for one seed."""
         values = [record["metrics"][metric] for record in self.records]
         return statistics.stdev(values) if len(values) > 1 else 0.0
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a time limit ended some seed before its schedule did."""
+        return any(event["kind"] == "time limit" for record in self.records for event in record.get("events", []))
 
     def standard_error(self, metric: str) -> float:
         """Return the standard error of the mean."""
@@ -134,7 +140,7 @@ def _ours(summaries: list[Summary]) -> Grid:
 
 def _pm(summary: Summary, metric: str) -> str:
     spread = f" ± {summary.std(metric):.3f}" if len(summary.records) > 1 else ""
-    return f"{summary.mean(metric):.3f}{spread}"
+    return f"{summary.mean(metric):.3f}{spread}" + CUT_SHORT * summary.is_cut_short
 
 
 def _theirs(entries: list[dict[str, Any]]) -> Grid:
@@ -168,7 +174,7 @@ th, td {{ text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #8
 </style></head><body>
 <h1>Quality</h1>
 <p>Made by <code>deepclust bench table</code> from the records. Means ± standard deviations over seeds. Labels were used
-for these numbers only.</p>
+for these numbers only. †: a time limit ended the run before its schedule did.</p>
 {body}
 </body></html>
 """

@@ -133,7 +133,7 @@ class DualModel(UnitClassModel):
         self.last = OrthonormalLayer(k, head.orthonormal)
         self.centers = CenterHead(k, k) if self.is_tanh else None
         self.places = information.places
-        self.place, channels = _middle_map(autoencoder.encoder)
+        self.middle_at, channels = _middle_map(autoencoder.encoder)
         self.project = nn.Linear(autoencoder.width, information.hidden)
         self.whole = PairJudge(information.hidden, d, information.hidden)
         has_map = information.local and channels is not None
@@ -156,11 +156,11 @@ class DualModel(UnitClassModel):
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"], Float[Tensor, "b w"], Tensor | None]:
         """Return mean and log-variance of q(z|x), the features before them, and a middle map."""
         trunk, middle = self.network.autoencoder.encoder, None
-        if self.part is None or self.place is None:
+        if self.part is None or self.middle_at is None:
             h = trunk(x)
         else:
-            middle = trunk[: self.place](x)  # type: ignore[index]
-            h = trunk[self.place :](middle)  # type: ignore[index]
+            middle = trunk[: self.middle_at](x)  # type: ignore[index]
+            h = trunk[self.middle_at :](middle)  # type: ignore[index]
         with full_precision(h):
             h = h.float()
             mean: Tensor = self.network.autoencoder.head(h)
