@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from deepclust.data.batch import Batch
 from deepclust.engine import Cosine, Schedule, Session
 from deepclust.networks.likelihood import AbstractLikelihood
+from deepclust.networks.scaler import value_range
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
-from deepclust.partition import Partition, Start, by_sample, principal_view, side_by_side, start_labels
+from deepclust.partition import Partition, PrincipalView, Start, by_sample, principal_view, side_by_side, start_labels
 from deepclust.pretraining import Stacked, pretrain
 
 _PRETRAIN = Schedule(decay=Cosine())
@@ -47,7 +48,7 @@ def find_partition(
     """Partition codes, beside the rows themselves where the start's name says so."""
     kind, _, beside = start.partition("+")
     if beside:
-        view = principal_view(_sample(session), seed=session.seed)
+        view = _view(session, k, beside)
         codes = side_by_side(codes, session.map(view.coordinates, model))
     found = by_sample(
         codes, lambda z: start_labels(z, k, cast("Partition", kind), seed=session.seed), seed=session.seed
@@ -55,6 +56,17 @@ def find_partition(
     if found.rows is not None:
         session.note("partition of a sample", rows=found.rows)
     return found.labels
+
+
+def _view(session: Session, k: int, name: str) -> PrincipalView:
+    sample, spec = _sample(session), session.rows.spec
+    if name == "rows":
+        return principal_view(sample, seed=session.seed)
+    black = None
+    if spec.is_image:
+        black = session.scaler(torch.full((1, *spec.shape), value_range(spec)[0])).float().flatten()
+    # The means of k clusters span k - 1 dimensions.
+    return principal_view(sample, seed=session.seed, components=max(50, 2 * k), origin=black)
 
 
 def _sample(session: Session) -> Float[Tensor, "m p"]:

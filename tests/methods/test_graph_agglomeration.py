@@ -51,3 +51,16 @@ def test_images_are_rows_too_and_other_shapes_are_refused():
         GraphAgglomeration(5).fit(X[:3])
     with pytest.raises(InvalidParameterError, match="'linkage' parameter"):
         GraphAgglomeration(linkage="ward").fit(X)
+
+
+def test_images_are_seen_from_black_and_flat_rows_from_their_mean():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    images = rng.random((3, 4, 4))[y] + 0.05 * rng.random((60, 4, 4))
+    images[0, 0, 0] = 0.0
+    dim = images * rng.uniform(0.2, 1.0, 60)[:, None, None]
+    assert accuracy(y, GraphAgglomeration(3, neighbors=10).fit(dim - 7).labels_) == 1, "black is the darkest value"
+    black = GraphAgglomeration(3, center=False).fit(images)
+    assert (GraphAgglomeration(3).fit(images).points_ == black.points_).all()
+    flat = images.reshape(60, 16)
+    assert (GraphAgglomeration(3).fit(flat).points_ == GraphAgglomeration(3, center=True).fit(flat).points_).all()

@@ -99,12 +99,12 @@ COMMON = {
 
 
 @pytest.mark.parametrize("mode", ["RC", "SF"])
-@pytest.mark.parametrize("eta", [0.9, 0.3])
+@pytest.mark.parametrize("eta", [0.9, 0.3, "auto"])
 def test_groups_are_found_and_the_tree_leads_to_them(mode, eta, blobs):
     X, y = blobs
     model = JULE(3, mode=mode, merging=Merging(eta=eta, outlier_share=0.0), **COMMON).fit(
-        X
-    )  # heaps join in the end, off the tree
+        X  # heaps join in the end, off the tree
+    )
     assert accuracy(y, model.labels_) > 0.98
     tree = model.tree_
     first = int(tree.first.max()) + 1
@@ -121,6 +121,22 @@ def test_groups_are_found_and_the_tree_leads_to_them(mode, eta, blobs):
     assert accuracy(home, model.labels_) > 0.98
     periods = {line["phase"] for line in model.result_.history}
     assert len(periods) >= (1 if eta == 0.9 else 3)
+    assert len(periods) == 4 or eta != "auto"
+
+
+@pytest.mark.parametrize(("first", "k"), [(2500, 10), (799, 68), (12, 10), (9, 8), (40, 1)])
+def test_merges_are_spread_evenly_over_the_periods(first, k):
+    model, have, shares = JULE(k), first, []
+    for period in range(1, 5):
+        left = model._left(first, have, period)
+        if have > k:
+            assert k <= left < have
+            shares.append(left / have)
+        have = left
+    assert have == k
+    if first > 100 * k:
+        assert max(shares) - min(shares) < 0.1
+    assert JULE(k, merging=Merging(eta=0.9))._left(first, first, 1) == max(k, int(first - np.ceil(0.9 * first)))
 
 
 def test_start_is_the_agglomeration_of_the_rows_as_they_are(blobs):

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from deepclust import accuracy
 from deepclust.data.rows import as_rows
 from deepclust.engine.inference import map_rows
-from deepclust.guidance import find_partition
+from deepclust.guidance import _view, find_partition
 from deepclust.partition import principal_view, side_by_side
 
 
@@ -39,7 +39,34 @@ def test_views_count_alike_whatever_their_scale_and_place():
     assert torch.isfinite(side_by_side(torch.ones(5, 2), b[:5])).all()
 
 
-@pytest.mark.parametrize("start", ["linkage", "linkage+rows"])
+def test_directions_of_images_do_not_change_with_their_brightness():
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(60, 4, 4, generator=g) + 0.1
+    x[0, 0, 0] = 0.0  # black is what the darkest value is
+    labels = {}
+    for scaler in (torch.nn.Identity(), lambda x: 2 * x - 1):
+        bright = torch.linspace(0.2, 1.0, 60)[:, None, None] * x
+        seen = (_view(rows_of(some, scaler), 3, "directions").coordinates(scaler(some)) for some in (x, bright))
+        distances = [torch.cdist(view.double(), view.double()) for view in seen]
+        torch.testing.assert_close(*distances, atol=1e-4, rtol=0)
+        labels[scaler] = distances[0]
+    torch.testing.assert_close(*labels.values(), atol=1e-4, rtol=0)
+    seen = _view(rows_of(x, torch.nn.Identity()), 3, "rows").coordinates(x)
+    assert (torch.cdist(seen, seen) - distances[0]).abs().max() > 0.1, "from their mean it is another picture"
+
+
+def rows_of(x, scaler):
+    return SimpleNamespace(rows=as_rows(x.numpy()), scaler=scaler, seed=0)
+
+
+def test_flat_rows_are_seen_from_their_mean():
+    x = torch.randn(60, 8, generator=torch.Generator().manual_seed(0)) + 5
+    session = rows_of(x, torch.nn.Identity())
+    for name in ("rows", "directions"):
+        torch.testing.assert_close(_view(session, 3, name).mean, x.mean(0))
+
+
+@pytest.mark.parametrize("start", ["linkage", "linkage+rows", "linkage+directions"])
 def test_start_can_see_what_the_codes_have_lost(start):
     """Where codes know one half of the groups and rows know all, only the second start finds the four."""
     rng = np.random.default_rng(0)
@@ -53,4 +80,4 @@ def test_start_can_see_what_the_codes_have_lost(start):
     codes = torch.from_numpy(X[:, :1])
     labels = find_partition(session, model, codes, 4, start)
     right = accuracy(y, labels.numpy())
-    assert right > 0.95 if "rows" in start else right < 0.8
+    assert right > 0.95 if "+" in start else right < 0.8

@@ -7,13 +7,14 @@ from deepclust.graph.affinity import (
     transition_matrix,
     weighted_edges,
 )
-from deepclust.graph.neighbours import nearest_neighbors
+from deepclust.graph.neighbours import nearest_neighbors, suited_neighbors
 
 __all__ = [
     "gaussian_affinity",
     "global_affinity",
     "local_affinity",
     "nearest_neighbors",
+    "suited_neighbors",
     "transition_matrix",
     "weighted_edges",
 ]

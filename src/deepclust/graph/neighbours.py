@@ -10,7 +10,16 @@ from sklearn.neighbors import NearestNeighbors
 
 from deepclust.errors import MissingExtraError
 
+_LEAST = 10  # fewer leave the graph in pieces
 EXACT_ROWS = 200_000  # up to here exact neighbours of codes take minutes; time grows with the rows' square
+
+
+def suited_neighbors(n: int, k: int, most: int) -> int:
+    """Return how many neighbours a row needs for k clusters to show: at most a quarter of an average cluster's rows.
+
+    More would reach into other clusters, of few rows each; ``most`` is enough for clusters of any size.
+    """
+    return min(most, max(_LEAST, n // (4 * k)))
 
 
 def nearest_neighbors(

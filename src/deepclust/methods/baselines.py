@@ -146,7 +146,7 @@ def n2d(n_clusters: int, *, random_state: int, **params: Any) -> TwoStage:
 
 
 def gdl(n_clusters: int, *, random_state: int, **params: Any) -> GraphAgglomeration:
-    """Graph degree linkage on rows minus their mean, of unit length; there is no random choice in it."""
+    """Graph degree linkage on rows of unit length; there is no random choice in it."""
     return GraphAgglomeration(n_clusters, linkage="degree", **params)
 
 

@@ -2,7 +2,7 @@ r"""Graph agglomerative clustering: no network, and the baseline that every deep
 
 Algorithm
 ---------
-1. Prepare rows: subtract the mean row, project on principal components, scale rows to unit length.
+1. Prepare rows: subtract the mean row (black from images), scale rows to unit length, project on principal components.
 2. Build the directed graph of nearest neighbours.
 3. Start from the weak components of its 1-nearest-neighbour part.
 4. Merge the two clusters that belong together most, until k are left.
@@ -43,9 +43,10 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deepclust.data.rows import Channels, as_rows
+from deepclust.data.rows import Channels, Rows, as_rows
 from deepclust.errors import InvalidDataError
-from deepclust.graph import global_affinity, local_affinity
+from deepclust.graph import global_affinity, local_affinity, suited_neighbors
+from deepclust.networks.scaler import value_range
 from deepclust.params import Auto, ClusterCount, Count, Share, check_parameters
 from deepclust.partition.linkage import DegreeLinkage, agglomerate
 from deepclust.partition.path_integral import PathIntegralLinkage
@@ -65,9 +66,10 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
     linkage
         ``"degree"`` (GDL) or ``"path"`` (PIC).
     neighbors
-        Neighbours a row in the graph; ``"auto"`` takes 20 up to 14,000 rows and 100 from 70,000 on, as was published.
+        Neighbours a row in the graph; ``"auto"`` takes 20 up to 14,000 rows and 100 from 70,000 on, as was published,
+        and fewer where clusters are small.
     center
-        Subtract the mean row.
+        Subtract the mean row; ``"auto"`` does it for flat rows, and takes black from images: brightness drops out then.
     normalize
         Scale rows to unit length, after centring.
     variance
@@ -91,7 +93,7 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         *,
         linkage: Literal["degree", "path"] = "degree",
         neighbors: Count | Auto = "auto",
-        center: bool = True,
+        center: bool | Auto = "auto",
         normalize: bool = True,
         variance: Share | None = None,
         outlier_share: Share = 0.05,
@@ -150,7 +152,9 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         return labels
 
     def _count(self, n: int) -> int:
-        return min(max(20, n // 700), 100) if self.neighbors == "auto" else int(self.neighbors)
+        if self.neighbors != "auto":
+            return int(self.neighbors)
+        return suited_neighbors(n, self.n_clusters, most=min(max(20, n // 700), 100))
 
     def _matrix(self, X: Any, *, reset: bool) -> Matrix:
         """Check rows, flatten and centre them, and bring them to the scale of one."""
@@ -166,11 +170,17 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
                 f"GraphAgglomeration was fitted on rows of {self.n_features_in_} values and got {rows.spec.size}."
             )
         if reset:
-            self.mean_ = rows.moments.mean.ravel() if self.center else np.zeros(rows.spec.size)
+            self.mean_ = self._origin(rows)
             self.span_: float = (rows.spec.high - rows.spec.low) or 1.0
         # In double precision first: single would lose features far from zero.
         scaled = (rows.slice(0, len(rows)).double().flatten(1).numpy() - self.mean_) / self.span_
         return np.asarray(scaled, dtype=np.float32)
+
+    def _origin(self, rows: Rows) -> Matrix:
+        """Return what is subtracted from every row."""
+        if self.center == "auto" and rows.spec.is_image:
+            return np.full(rows.spec.size, value_range(rows.spec)[0])
+        return rows.moments.mean.ravel() if self.center else np.zeros(rows.spec.size)
 
     def _prepared(self, x: Matrix) -> Matrix:
         x = self._scaled(x)

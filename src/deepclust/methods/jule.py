@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -57,13 +57,14 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Pairs
-from deepclust.graph import global_affinity
+from deepclust.graph import global_affinity, suited_neighbors
 from deepclust.model import AbstractClusterModel
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
 from deepclust.networks.autoencoder import Autoencoder
 from deepclust.networks.heads import ExemplarHead
 from deepclust.objectives.triplets import pair_triplets, triplet_loss
 from deepclust.params import (
+    ADDED,
     AbstractParameters,
     Auto,
     ClusterCount,
@@ -89,9 +90,12 @@ class Merging(AbstractParameters):
     Parameters
     ----------
     eta
-        Share of the clusters that a period merges: 0.9 for objects and digits, 0.2 for faces, as published.
+        Share of the clusters that a period merges: published are 0.9 for objects and digits, 0.2 for faces;
+        ``"auto"`` takes the share that leads to k in ``periods`` periods.
+    periods
+        How many, where ``eta`` is ``"auto"``.
     neighbors
-        Neighbours a row in the graph.
+        Neighbours a row in the graph; ``"auto"`` takes 20, as published, and fewer where clusters are small.
     around, contrast
         Nearest clusters that a pair must stand out from, and the weight of that.
     contrast_above
@@ -101,8 +105,9 @@ class Merging(AbstractParameters):
         a few rows that nothing points at cost whole clusters.
     """
 
-    eta: Share = 0.9
-    neighbors: Count = 20
+    eta: Share | Auto = "auto"
+    periods: Count = field(default=4, metadata=ADDED)
+    neighbors: Count | Auto = "auto"
     around: Count = 5
     contrast: NonNegativeFloat = 1.0
     contrast_above: NonNegativeInt = 100
@@ -219,8 +224,9 @@ class JULE(AbstractDeepClusterer):
             self._train(model, session, state["labels"], period)
             features = session.map(model.embed, model)
             before = state
-            state = session.once(f"merge-{period}", lambda f=features, s=before: self._merge(f, s))  # type: ignore[misc]
             period += 1
+            merged = lambda f=features, s=before, p=period: self._merge(f, s, p)  # noqa: E731
+            state = session.once(f"merge-{period - 1}", merged)
         # 3. Agglomerate the final features from the start.
         features = session.map(model.embed, model)
         if self.mode == "RC":
@@ -254,7 +260,8 @@ class JULE(AbstractDeepClusterer):
     def _linkage(self, features: Float[Tensor, "n d"], first: Int64[Tensor, " n"] | None) -> LocalLinkage:
         points = features.numpy()
         rule = self.merging
-        graph = global_affinity(points, rule.neighbors)
+        fitting = suited_neighbors(len(points), self.n_clusters, most=20)
+        graph = global_affinity(points, fitting if isinstance(rule.neighbors, str) else rule.neighbors)
         start = None if first is None else first.numpy()
         return LocalLinkage(
             graph,
@@ -274,17 +281,24 @@ class JULE(AbstractDeepClusterer):
     def _down_to_k(self, linkage: LocalLinkage) -> Int64[Tensor, " n"]:
         return torch.from_numpy(agglomerate(linkage, self.n_clusters, self.merging.outlier_share))
 
-    def _merge(self, features: Float[Tensor, "n d"], before: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _merge(self, features: Float[Tensor, "n d"], before: dict[str, Tensor], period: int) -> dict[str, Tensor]:
         """Merge a share of the clusters; the tree goes on where the last period left it."""
         linkage = self._linkage(features, before["labels"])
-        have = len(linkage.members)
-        left = max(self.n_clusters, have - math.ceil(self.merging.eta * have))
+        left = self._left(int(before["first"].max()) + 1, len(linkage.members), period)
         if left == self.n_clusters:
             labels = self._down_to_k(linkage)
             return {**_state(linkage, before), "labels": labels}
         while len(linkage.members) > left:
             linkage.merge_best()
         return _state(linkage, before)
+
+    def _left(self, first: int, have: int, period: int) -> int:
+        """Return how many clusters a period leaves, counted from 1, of those at first and those before it."""
+        rule, k = self.merging, self.n_clusters
+        if isinstance(rule.eta, str):
+            left = math.ceil(first * (k / first) ** min(1.0, period / rule.periods) - 1e-9)
+            return max(k, min(left, have - 1))
+        return max(k, have - math.ceil(rule.eta * have))
 
     def _anew(self, features: Float[Tensor, "n d"]) -> dict[str, Tensor]:
         linkage = self._linkage(features, None)
@@ -352,7 +366,7 @@ def _paper(data: str | None) -> dict[str, Any]:
     faces = data in ("cmu-pie", "umist", "frgc", "ytf")
     return {
         "network": Pooled(),
-        "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0),
+        "merging": Merging(eta=0.2 if faces else 0.9, neighbors=20, outlier_share=0.0),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }

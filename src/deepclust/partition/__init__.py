@@ -7,12 +7,13 @@ from deepclust.partition.mixture import GaussianMixturePartition, diagonal_momen
 from deepclust.partition.sampled import Sampled, by_sample, sample_of, some_of
 from deepclust.partition.spectral import spectral_labels
 from deepclust.partition.start import Partition, Start, start_labels
-from deepclust.partition.views import principal_view, side_by_side
+from deepclust.partition.views import PrincipalView, principal_view, side_by_side
 
 __all__ = [
     "GaussianMixturePartition",
     "KMeansPartition",
     "Partition",
+    "PrincipalView",
     "Sampled",
     "Start",
     "by_sample",

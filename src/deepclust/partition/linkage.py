@@ -19,6 +19,7 @@ from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
 from deepclust.graph.affinity import local_affinity
+from deepclust.graph.neighbours import suited_neighbors
 
 Indices = npt.NDArray[np.int64]
 Points = npt.NDArray[np.floating]
@@ -43,7 +44,7 @@ class MergeTree(NamedTuple):
 
 
 def graph_degree_linkage(
-    z: Float[Tensor, "n d"], k: int, *, neighbors: int = 30, outlier_share: float = 0.05
+    z: Float[Tensor, "n d"], k: int, *, neighbors: int | None = None, outlier_share: float = 0.05
 ) -> Int64[Tensor, " n"]:
     r"""Partition points by graph degree linkage.
 
@@ -62,7 +63,7 @@ def graph_degree_linkage(
     k
         Number of clusters.
     neighbors
-        Neighbours a point in the graph.
+        Neighbours a point in the graph; None takes 30, and fewer where clusters are small.
     outlier_share
         Clusters smaller than this share of an average one (n / k rows) do not count as clusters: a handful of rows that
         hang together and point at nobody would else take the place of one. At the end each joins the cluster that most
@@ -78,7 +79,8 @@ def graph_degree_linkage(
     Zhang, Wang, Zhao, Tang (2012), "Graph degree linkage: agglomerative clustering on a directed graph", eq. 3-5.
     """
     points = z.double().numpy()
-    linkage = DegreeLinkage(local_affinity(points, neighbors), points)
+    count = neighbors or suited_neighbors(len(points), k, most=30)
+    linkage = DegreeLinkage(local_affinity(points, count), points)
     return torch.from_numpy(agglomerate(linkage, k, outlier_share))
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deepclust.graph import global_affinity
+from deepclust.graph import global_affinity, suited_neighbors
 from deepclust.partition.kmeans import kmeans
 from deepclust.partition.linkage import agglomerate, graph_degree_linkage
 from deepclust.partition.manifold import manifold_labels
@@ -17,8 +17,9 @@ from deepclust.partition.path_integral import PathIntegralLinkage
 from deepclust.partition.spectral import spectral_labels
 
 Partition = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
-Start = Partition | Literal["linkage+rows", "manifold+rows"]
-"""What partitions the codes; ``+rows``: codes and rows side by side, see `deepclust.partition.views`."""
+Start = Partition | Literal["linkage+directions", "linkage+rows", "manifold+rows"]
+"""What partitions the codes; ``+rows`` and ``+directions``: codes and rows side by side, rows of unit length as
+seen from their mean or, images, from black; see `deepclust.partition.views`."""
 
 
 def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed: int) -> Int64[Tensor, " n"]:
@@ -31,9 +32,9 @@ def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed:
     k
         Number of clusters.
     start
-        ``"linkage"``: agglomeration of the neighbour graph by degree; ``"path"``: by path integrals, as published, with
-        20 neighbours; ``"manifold"``: a mixture over the UMAP layout (needs the extra ``manifold``);
-        ``"mixture"``: a diagonal mixture, best of ten by likelihood; ``"kmeans"``;
+        ``"linkage"``: agglomeration of the neighbour graph by degree; ``"path"``: by path integrals, with 20
+        neighbours, as published, and fewer where clusters are small; ``"manifold"``: a mixture over the UMAP layout
+        (needs the extra ``manifold``); ``"mixture"``: a diagonal mixture, best of ten by likelihood; ``"kmeans"``;
         ``"spectral"``: a cut of the neighbour graph.
     seed
         Of whatever is random.
@@ -47,7 +48,8 @@ def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed:
         return graph_degree_linkage(codes, k)
     if start == "path":
         points = codes.double().numpy()
-        return torch.from_numpy(agglomerate(PathIntegralLinkage(global_affinity(points, 20), points), k))
+        graph = global_affinity(points, suited_neighbors(len(points), k, most=20))
+        return torch.from_numpy(agglomerate(PathIntegralLinkage(graph, points), k))
     if start == "manifold":
         return manifold_labels(codes, k, seed=seed)
     if start == "mixture":

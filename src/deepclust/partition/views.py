@@ -14,12 +14,12 @@ _COMPONENTS = 50
 
 
 class PrincipalView(NamedTuple):
-    """Centred rows of unit length on their first principal components.
+    """Rows of unit length on their first principal components.
 
     Attributes
     ----------
     mean : (p,)
-        Of the rows.
+        What is taken from every row before.
     axes : (p, q)
         Principal components.
     """
@@ -32,7 +32,13 @@ class PrincipalView(NamedTuple):
         return F.normalize(x.float().flatten(1) - self.mean.to(x.device), dim=1) @ self.axes.to(x.device)
 
 
-def principal_view(sample: Float[Tensor, "m p"], *, seed: int, components: int = _COMPONENTS) -> PrincipalView:
+def principal_view(
+    sample: Float[Tensor, "m p"],
+    *,
+    seed: int,
+    components: int = _COMPONENTS,
+    origin: Float[Tensor, " p"] | None = None,
+) -> PrincipalView:
     """Fit the view on a sample of rows.
 
     Parameters
@@ -43,8 +49,10 @@ def principal_view(sample: Float[Tensor, "m p"], *, seed: int, components: int =
         Of the randomised solver that wide rows need.
     components
         At most so many are kept.
+    origin
+        Where rows are seen from; None takes their mean. From a black image, brightness drops out.
     """
-    mean = sample.mean(dim=0)
+    mean = sample.mean(dim=0) if origin is None else origin
     unit = F.normalize(sample - mean, dim=1).double().numpy()
     axes = PCA(min(components, *unit.shape), random_state=seed).fit(unit).components_
     return PrincipalView(mean, torch.from_numpy(axes.T.copy()).float())
