@@ -107,6 +107,7 @@ class AbstractDeepClusterer(
         with isolated_random_state(), together.lost_processes_named():
             seed = together.from_first(lambda: integer_seed(self.random_state))
             session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
+            session.n_clusters = self.n_clusters
             model = self._best_of_attempts(rows.spec, session)
             proba, embedding = session.map(lambda x: (model.assign(x), model.embed(x)), model)
         if not (torch.isfinite(proba).all() and torch.isfinite(embedding).all()):

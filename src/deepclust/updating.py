@@ -17,6 +17,7 @@ from torch import Tensor
 from deepclust import together
 from deepclust.data.rows import Rows, Spec
 from deepclust.engine import Schedule, Session, Trainer
+from deepclust.engine.changes import UNCHANGED
 from deepclust.engine.seeds import derive_seed, integer_seed, isolated_random_state
 from deepclust.errors import DivergenceError, InvalidParameterError
 from deepclust.model import AbstractClusterModel
@@ -114,6 +115,8 @@ class UpdateMixin:
             before = _look(session, model)
             session.start_labels = before[0].argmax(1)
             careful = self.schedule(epochs=epochs, lr=_CAREFUL * self.schedule.lr, decay=None, warmup=0)
+            if any(event["kind"] == UNCHANGED for event in self.result_.events):
+                careful = careful(augment=None)
             self._update(model, session, careful)
             _keep_numbers(model, session.start_labels, _look(session, model)[0].argmax(1))
             proba, codes = _look(session, model)

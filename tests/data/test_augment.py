@@ -6,6 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from deepclust import DEC, MLP, Affine, Schedule, VaDE
+from deepclust.data.augment import share_kept
+from deepclust.data.rows import as_rows
 from deepclust.errors import InvalidParameterError
 
 
@@ -90,3 +92,40 @@ def test_a_later_field_is_described_only_when_it_is_used(tmp_path):
     assert "augment" not in plain["pretrain"]
     used = describe_params(VaDE(2, pretrain=Schedule(augment=Affine(rotation=5.0))))
     assert used["pretrain"]["augment"]["rotation"] == 5.0
+
+
+def fine_groups(seed=0):
+    """Thirty textures, each five times with little noise: any shift makes another texture of them."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(150) % 30
+    return (rng.random((30, 12, 12))[y] + 0.05 * rng.random((150, 12, 12))).astype(np.float32), y
+
+
+def test_a_change_is_measured_by_the_width_of_clusters(digits):
+    assert share_kept(Affine(), as_rows(digits[0]), 10, seed=0) > 0.7
+    assert share_kept(Affine(), as_rows(fine_groups()[0]), 30, seed=0) < 0.1
+    assert share_kept(Affine(shift=0.0, rotation=0.0), as_rows(fine_groups()[0]), 30, seed=0) == 1
+    bright = fine_groups()[0] * np.linspace(0.2, 1.0, 150, dtype=np.float32)[:, None, None]
+    assert share_kept(Affine(shift=0.0, rotation=0.0), as_rows(bright), 150, seed=0) == 1, "one row a cluster"
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_left_open_images_are_changed_where_clusters_are_wider(fine, digits, monkeypatch, tmp_path):
+    X, k = (fine_groups()[0], 30) if fine else (digits[0][:200], 10)
+    seen = []
+    real = Affine.apply
+    monkeypatch.setattr(Affine, "apply", lambda self, x: seen.append(len(x)) or real(self, x))
+    plain, open_ = Schedule(epochs=2, batch_size=50), Schedule(epochs=2, batch_size=50, augment="auto")
+    common = {"network": MLP(hidden=(8,), latent=2), "pretrain": plain, "schedule": open_, "random_state": 0}
+    model = DEC(k, **common).fit(X)
+    told = [event for event in model.result_.events if event["kind"] == "images stay as they are"]
+    assert seen[0] == len(X), "one look"
+    assert set(seen[1:]) == (set() if fine else {50}), "and then every step, or none"
+    assert len(told) == fine
+    seen.clear()
+    if fine:
+        model.partial_fit(X)
+        assert not seen, "an update does as the fit did"
+    asked = DEC(k, **{**common, "schedule": open_(augment=Affine())})
+    asked.fit(X)
+    assert len(seen) > 1, "who asks for a change gets it"

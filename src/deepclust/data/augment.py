@@ -10,8 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from deepclust.data.rows import Rows
 from deepclust.params import AbstractParameters, NonNegativeFloat, ShareBelowOne
 from deepclust.together import drawn
+
+BEARABLE = 1 / 3  # so many changed images must stay as near as members of one cluster are
+_CHANGED, _MOST_ROWS, _MOST_VALUES = 1_000, 20_000, 20_000_000  # of the sample that tells
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,3 +58,31 @@ class Affine(AbstractParameters):
         second = torch.cat([sin / ratio, cos, 2 * self.shift * down], dim=2)
         grid = F.affine_grid(torch.cat([first, second], dim=1), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def share_kept(change: Affine, rows: Rows, k: int, *, seed: int) -> float:
+    """Return how many changed images stay as near to what they were as an average cluster of images is wide.
+
+    Where few do, the groups are finer than the change: faces that are told apart where they lie on each other are not,
+    once one is moved by a tenth of its side. Images are compared by their directions from black, with no label.
+
+    Parameters
+    ----------
+    change
+        Drawn with torch's global generator.
+    rows
+        Images.
+    k
+        Number of clusters; an average one has a k-th of the rows.
+    seed
+        Of the sample that is looked at.
+    """
+    count = min(len(rows), _MOST_ROWS, max(k + 1, _MOST_VALUES // rows.spec.size))
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count]
+    images = rows.gather(chosen).float() - rows.spec.low
+    some = images[:_CHANGED]
+    before, after = (F.normalize(part.flatten(1), dim=1) for part in (images, change.apply(some)))
+    likeness = before[: len(some)] @ before.T
+    likeness.fill_diagonal_(-1)
+    width = likeness.topk(min(max(1, count // k - 1), count - 1), dim=1).values[:, -1]
+    return float(((before[: len(some)] * after).sum(1) >= width).float().mean())

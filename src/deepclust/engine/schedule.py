@@ -113,8 +113,9 @@ class Schedule(AbstractParameters):
     weight_decay, momentum, eps
         Of the optimiser; ``momentum`` is SGD's, ``eps`` Adam's.
     augment
-        Images are changed so before every step of the phase; ``"auto"`` is `Affine` for images, and nothing for flat
-        rows. Whole-data inference sees rows unchanged.
+        Images are changed so before every step of the phase; ``"auto"`` is `Affine` for images whose clusters are wider
+        than such a change (`deepclust.data.augment.share_kept`), and nothing for others and for flat rows. Whole-data
+        inference sees rows unchanged.
     healing
         What is done when training goes wrong; None fails at the first value that is not finite. Presets of papers have
         none.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from deepclust import together
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Rows
+from deepclust.engine.changes import change_of
 from deepclust.engine.checkpoint import digest_tensors
 from deepclust.engine.fabric import make_fabric
 from deepclust.engine.healing import Guard
@@ -61,6 +62,8 @@ class Session:
         Of the current attempt; ``first_seed`` is the run's.
     start_labels : Tensor or None
         The partition that the clustering phase starts from, set by the recipe.
+    n_clusters : int or None
+        How many groups are looked for, where that is known.
     """
 
     def __init__(self, trainer: Trainer, rows: Rows, scaler: Scaler, seed: int, fingerprint: dict[str, Any]) -> None:
@@ -69,6 +72,7 @@ class Session:
         self.scaler = scaler
         self.seed = self.first_seed = seed
         self.start_labels: Tensor | None = None
+        self.n_clusters: int | None = None
         self.device = trainer.resolve_device()
         together.same_everywhere(fingerprint["data"], "rows")
         self.journal = together.from_first(lambda: Journal(trainer.checkpoint_dir, fingerprint))
@@ -199,7 +203,9 @@ class Session:
             shelf.put(key, phase, [line for line in self.history if line["phase"] == name])
 
     def _determinants(self, phase: Phase, name: str) -> dict[str, Any]:
+        changes = {} if phase.schedule.augment is None else {"changes": change_of(self, phase.schedule) is not None}
         return {
+            **changes,
             "data": self.journal.fingerprint.get("data"),
             "scaling": digest_tensors(self.scaler.state_dict()),
             "seed": self.seed,
@@ -212,7 +218,7 @@ class Session:
 
     def _run(self, phase: Phase, name: str) -> None:
         schedule = phase.schedule
-        phase.schedule.change(self.rows.spec)  # refuses before anything has begun
+        self._change = change_of(self, schedule)
         batch_size = schedule.batch_size or self.trainer.batch_size
         per_epoch = schedule.steps_per_epoch(len(self.rows), batch_size)
         epochs = schedule.total_epochs(per_epoch)
@@ -270,8 +276,7 @@ class Session:
     ) -> dict[str, Tensor]:
         index, share = read.numbers, read.share
         x = self.scaler(read.x).to(self.device, non_blocking=True)
-        change = phase.schedule.change(self.rows.spec)
-        x = x if change is None else change.apply(x)
+        x = x if self._change is None else self._change.apply(x)
         for group in optimizer.optimizer.param_groups:
             group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"] * slower
         module.module.progress = at

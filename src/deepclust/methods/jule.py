@@ -57,7 +57,7 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Pairs
-from deepclust.graph import global_affinity, suited_neighbors
+from deepclust.graph import global_affinity
 from deepclust.model import AbstractClusterModel
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
 from deepclust.networks.autoencoder import Autoencoder
@@ -95,7 +95,7 @@ class Merging(AbstractParameters):
     periods
         How many, where ``eta`` is ``"auto"``.
     neighbors
-        Neighbours a row in the graph; ``"auto"`` takes 20, as published, and fewer where clusters are small.
+        Neighbours a row in the graph.
     around, contrast
         Nearest clusters that a pair must stand out from, and the weight of that.
     contrast_above
@@ -107,7 +107,7 @@ class Merging(AbstractParameters):
 
     eta: Share | Auto = "auto"
     periods: Count = field(default=4, metadata=ADDED)
-    neighbors: Count | Auto = "auto"
+    neighbors: Count = 20
     around: Count = 5
     contrast: NonNegativeFloat = 1.0
     contrast_above: NonNegativeInt = 100
@@ -260,8 +260,7 @@ class JULE(AbstractDeepClusterer):
     def _linkage(self, features: Float[Tensor, "n d"], first: Int64[Tensor, " n"] | None) -> LocalLinkage:
         points = features.numpy()
         rule = self.merging
-        fitting = suited_neighbors(len(points), self.n_clusters, most=20)
-        graph = global_affinity(points, fitting if isinstance(rule.neighbors, str) else rule.neighbors)
+        graph = global_affinity(points, rule.neighbors)
         start = None if first is None else first.numpy()
         return LocalLinkage(
             graph,
@@ -366,7 +365,7 @@ def _paper(data: str | None) -> dict[str, Any]:
     faces = data in ("cmu-pie", "umist", "frgc", "ytf")
     return {
         "network": Pooled(),
-        "merging": Merging(eta=0.2 if faces else 0.9, neighbors=20, outlier_share=0.0),
+        "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }
