@@ -156,6 +156,40 @@ def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path
     assert stripped(tmp_path / "two") == records
 
 
+PARENT = """
+import multiprocessing, time
+from deepclust.bench import task
+
+def work():
+    task.end_with_parent()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("forkserver").Process(target=work)
+    process.start()
+    print(process.pid, flush=True)
+    process.join()
+"""
+
+
+def test_a_task_ends_with_the_process_that_wants_its_record(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    os.kill(child, 0)
+    time.sleep(0.5)
+    parent.kill()
+    parent.communicate()
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    pytest.fail("the task goes on though nobody waits for it")
+
+
 def test_methods_with_one_start_share_its_network(tmp_path):
     params = {"pretrain__epochs": 3, "schedule__epochs": 2, "trainer__precision": "fp32", "start": "kmeans"}
     vade = Task(Configuration("vade-short", "vade", params=params), "nested-c", 0)

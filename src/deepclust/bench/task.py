@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,7 @@ def _used(labels: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 def main(request_path: str, out: str, log: str, threads: int) -> None:
     """Read a request, carry it out with so many threads, write the record in one step; what it prints is logged."""
+    end_with_parent()
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -160,3 +163,16 @@ def main(request_path: str, out: str, log: str, threads: int) -> None:
         record = carry_out(task, Path(request["work"]), Path(request["networks"]))
     with atomic_file(Path(out)) as part:
         part.write_text(json.dumps(record))
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that wants its record is gone, however it went; checkpoints stay."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
