@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from deepclust.data.batch import Batch
 from deepclust.engine import Cosine, Schedule, Session
+from deepclust.graph import mutual_share, suited_neighbors
 from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.networks.scaler import value_range
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
@@ -21,6 +23,7 @@ from deepclust.pretraining import Stacked, pretrain
 
 _PRETRAIN = Schedule(decay=Cosine())
 _MOST_ROWS, _MOST_VALUES = 20_000, 20_000_000  # of the sample that principal components are fitted on
+_MOST_COMPARED = 5_000  # of its rows, whose neighbours tell which view is the better
 
 
 class Placeable(Protocol):
@@ -48,7 +51,7 @@ def find_partition(
     """Partition codes, beside the rows themselves where the start's name says so."""
     kind, _, beside = start.partition("+")
     if beside:
-        view = _view(session, k, beside)
+        view = _view(session, k)
         codes = side_by_side(codes, session.map(view.coordinates, model))
     found = by_sample(
         codes, lambda z: start_labels(z, k, cast("Partition", kind), seed=session.seed), seed=session.seed
@@ -58,15 +61,21 @@ def find_partition(
     return found.labels
 
 
-def _view(session: Session, k: int, name: str) -> PrincipalView:
-    sample, spec = _sample(session), session.rows.spec
-    if name == "rows":
-        return principal_view(sample, seed=session.seed)
-    black = None
-    if spec.is_image:
-        black = session.scaler(torch.full((1, *spec.shape), value_range(spec)[0])).float().flatten()
-    # The means of k clusters span k - 1 dimensions.
-    return principal_view(sample, seed=session.seed, components=max(50, 2 * k), origin=black)
+def _view(session: Session, k: int) -> PrincipalView:
+    """Return rows as seen from their mean, or images from black where that makes more neighbours mutual."""
+    sample, spec, components = _sample(session), session.rows.spec, max(50, 2 * k)  # k means span k - 1 dimensions
+    view = principal_view(sample, seed=session.seed, components=components)
+    if not spec.is_image:
+        return view
+    black = session.scaler(torch.full((1, *spec.shape), value_range(spec)[0])).float().flatten()
+    other = principal_view(sample, seed=session.seed, components=components, origin=black)
+    some = sample[:: math.ceil(len(sample) / _MOST_COMPARED)]
+    count = suited_neighbors(len(some), k, most=30)
+    mean, dark = (mutual_share(v.coordinates(some).numpy(), count) for v in (view, other))
+    if dark <= mean:
+        return view
+    session.note("images seen from black", mutual=dark, from_mean=mean)
+    return other
 
 
 def _sample(session: Session) -> Float[Tensor, "m p"]:

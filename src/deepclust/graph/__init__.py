@@ -7,12 +7,13 @@ from deepclust.graph.affinity import (
     transition_matrix,
     weighted_edges,
 )
-from deepclust.graph.neighbours import nearest_neighbors, suited_neighbors
+from deepclust.graph.neighbours import mutual_share, nearest_neighbors, suited_neighbors
 
 __all__ = [
     "gaussian_affinity",
     "global_affinity",
     "local_affinity",
+    "mutual_share",
     "nearest_neighbors",
     "suited_neighbors",
     "transition_matrix",

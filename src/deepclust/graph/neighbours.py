@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from sklearn.neighbors import NearestNeighbors
 
 from deepclust.errors import MissingExtraError
@@ -57,6 +58,16 @@ def nearest_neighbors(
     found = NearestNeighbors(n_neighbors=count).fit(z)
     distances, index = found.kneighbors()  # without an argument, a row is not its own neighbour
     return distances, index.astype(np.int64)
+
+
+def mutual_share(z: npt.NDArray[np.floating], neighbors: int) -> float:
+    """Return how many links to nearest neighbours go both ways: few where some rows are near to everybody."""
+    _, index = nearest_neighbors(z, neighbors)
+    n, count = index.shape
+    links = scipy.sparse.csr_array(
+        (np.ones(n * count), index.ravel(), np.arange(0, n * count + 1, count)), shape=(n, n)
+    )
+    return float(links.multiply(links.T).sum() / (n * count))
 
 
 def _approximate(

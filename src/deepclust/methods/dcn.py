@@ -105,7 +105,7 @@ class DCN(AbstractDeepClusterer):
         *,
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         likelihood: Likelihood = "auto",
-        start: Start = "linkage+directions",
+        start: Start = "linkage+rows",
         hold: Share = 0.5,
         weight: PositiveFloat = 1.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),

@@ -180,7 +180,7 @@ class DEPICT(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         pathways: Pathways = Pathways(),
         balance: Balance = Balance(),
-        start: Start | None = "linkage+directions",
+        start: Start | None = "linkage+rows",
         refresh: Refresh = Refresh(tolerance=0.0, target_tolerance=1e-7),
         pretrain: Schedule = Schedule(decay=Cosine()),
         settle: Schedule = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=6_000), augment="auto"),

@@ -17,9 +17,8 @@ from deepclust.partition.path_integral import PathIntegralLinkage
 from deepclust.partition.spectral import spectral_labels
 
 Partition = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
-Start = Partition | Literal["linkage+directions", "linkage+rows", "manifold+rows"]
-"""What partitions the codes; ``+rows`` and ``+directions``: codes and rows side by side, rows of unit length as
-seen from their mean or, images, from black; see `deepclust.partition.views`."""
+Start = Partition | Literal["linkage+rows", "manifold+rows"]
+"""What partitions the codes; ``+rows``: codes and rows side by side, see `deepclust.partition.views`."""
 
 
 def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed: int) -> Int64[Tensor, " n"]:
