@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 from pathlib import Path
 
@@ -54,6 +55,11 @@ def data_home():
     if not folder or not Path(folder).is_dir():
         pytest.skip("DEEPCLUST_DATA names no folder of public data sets")
     return Path(folder)
+
+
+def pytest_runtest_setup():
+    # Libraries that share torch's OpenMP runtime may leave it with more threads than a worker has cores.
+    torch.set_num_threads(1)
 
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure

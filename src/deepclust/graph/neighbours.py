@@ -10,6 +10,7 @@ import scipy.sparse
 from sklearn.neighbors import NearestNeighbors
 
 from deepclust.errors import MissingExtraError
+from deepclust.threads import threads_kept
 
 _LEAST = 10  # fewer leave the graph in pieces
 EXACT_ROWS = 200_000  # up to here exact neighbours of codes take minutes; time grows with the rows' square
@@ -73,9 +74,9 @@ def mutual_share(z: npt.NDArray[np.floating], neighbors: int) -> float:
 def _approximate(
     z: npt.NDArray[np.floating], count: int, seed: int
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
-    index, distances = _nn_descent()(
-        np.ascontiguousarray(z, dtype=np.float32), n_neighbors=count + 1, random_state=seed
-    ).neighbor_graph
+    descent, points = _nn_descent(), np.ascontiguousarray(z, dtype=np.float32)
+    with threads_kept():
+        index, distances = descent(points, n_neighbors=count + 1, random_state=seed).neighbor_graph
     own = index == np.arange(len(z))[:, None]
     own[~own.any(axis=1), -1] = True  # among many equal rows, a row need not be in its own list
     kept = (len(z), count)

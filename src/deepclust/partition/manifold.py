@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepclust.errors import MissingExtraError
 from deepclust.partition.mixture import gaussian_mixture
+from deepclust.threads import threads_kept
 
 
 def manifold_coordinates(
@@ -42,11 +43,11 @@ def manifold_coordinates(
     MissingExtraError
         Where umap-learn is not installed.
     """
-    n = len(x)
-    with warnings.catch_warnings():
+    n, kind = len(x), _umap()
+    with warnings.catch_warnings(), threads_kept():
         # It says that a seed costs threads, and that small components are placed apart: both are meant.
         warnings.simplefilter("ignore")
-        layout = _umap()(
+        layout = kind(
             n_components=min(components, max(1, n - 2)),
             n_neighbors=min(neighbors, n - 1),
             min_dist=min_dist,
