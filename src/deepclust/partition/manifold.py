@@ -43,18 +43,19 @@ def manifold_coordinates(
     MissingExtraError
         Where umap-learn is not installed.
     """
-    n, kind = len(x), _umap()
-    with warnings.catch_warnings(), threads_kept():
+    n = len(x)
+    with warnings.catch_warnings():
         # It says that a seed costs threads, and that small components are placed apart: both are meant.
         warnings.simplefilter("ignore")
-        layout = kind(
+        layout = _umap()(
             n_components=min(components, max(1, n - 2)),
             n_neighbors=min(neighbors, n - 1),
             min_dist=min_dist,
             random_state=seed,
             init="spectral" if n > components + 2 else "random",
         )
-        coordinates: npt.NDArray[np.float32] = layout.fit_transform(x)
+        with threads_kept():
+            coordinates: npt.NDArray[np.float32] = layout.fit_transform(x)
     return coordinates
 
 
