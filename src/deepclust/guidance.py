@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepclust.data.batch import Batch
+from deepclust.data.rows import value_range
 from deepclust.engine import Cosine, Schedule, Session
 from deepclust.graph import mutual_share, suited_neighbors
 from deepclust.networks.likelihood import AbstractLikelihood
-from deepclust.networks.scaler import value_range
 from deepclust.params import AbstractParameters, NonNegativeFloat, Share
 from deepclust.partition import Partition, PrincipalView, Start, by_sample, principal_view, side_by_side, start_labels
 from deepclust.pretraining import Stacked, pretrain

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepclust.data.rows import Rows
+from deepclust.data.rows import Rows, value_range
 from deepclust.params import AbstractParameters, NonNegativeFloat, ShareBelowOne
 from deepclust.together import drawn
 
@@ -79,7 +79,7 @@ def share_kept(change: Affine, rows: Rows, k: int, *, seed: int) -> float:
     """
     count = min(len(rows), _MOST_ROWS, max(k + 1, _MOST_VALUES // rows.spec.size))
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count]
-    images = rows.gather(chosen).float() - rows.spec.low
+    images = rows.gather(chosen).float() - value_range(rows.spec)[0]
     some = images[:_CHANGED]
     before, after = (F.normalize(part.flatten(1), dim=1) for part in (images, change.apply(some)))
     likeness = before[: len(some)] @ before.T

@@ -293,6 +293,13 @@ def _layout(shape: tuple[int, ...], channels: Channels | None, owner: str) -> La
     return Layout(shape, "first" if first else "last")
 
 
+def value_range(spec: Spec) -> tuple[float, float]:
+    """Return the range that ``unit`` scaling maps to [0, 1]: 0 to 255 for bytes of images, else what was seen."""
+    if spec.is_image and spec.integer and spec.low >= 0 and 127 < spec.high <= 255:
+        return 0.0, 255.0
+    return spec.low, spec.high if spec.high > spec.low else spec.low + 1.0
+
+
 def _chunks(array: Any) -> Any:
     step = max(1, _CHUNK_VALUES // max(1, int(np.prod(array.shape[1:]))))
     for start in range(0, array.shape[0], step):

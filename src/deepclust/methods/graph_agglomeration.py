@@ -43,10 +43,9 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deepclust.data.rows import Channels, Rows, as_rows
+from deepclust.data.rows import Channels, Rows, as_rows, value_range
 from deepclust.errors import InvalidDataError
 from deepclust.graph import global_affinity, local_affinity, suited_neighbors
-from deepclust.networks.scaler import value_range
 from deepclust.params import Auto, ClusterCount, Count, Share, check_parameters
 from deepclust.partition.linkage import DegreeLinkage, agglomerate
 from deepclust.partition.path_integral import PathIntegralLinkage

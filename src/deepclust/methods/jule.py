@@ -44,6 +44,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -223,10 +224,9 @@ class JULE(AbstractDeepClusterer):
         while period == 0 or int(state["labels"].max()) + 1 > self.n_clusters:
             self._train(model, session, state["labels"], period)
             features = session.map(model.embed, model)
-            before = state
+            merge = partial(self._merge, features, state, period + 1)
+            state = session.once(f"merge-{period}", merge)
             period += 1
-            merged = lambda f=features, s=before, p=period: self._merge(f, s, p)  # noqa: E731
-            state = session.once(f"merge-{period - 1}", merged)
         # 3. Agglomerate the final features from the start.
         features = session.map(model.embed, model)
         if self.mode == "RC":

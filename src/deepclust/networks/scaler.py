@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Shaped
 from torch import Tensor, nn
 
-from deepclust.data.rows import Rows, Spec
+from deepclust.data.rows import Rows, value_range
 
 Scaling = Literal["unit", "symmetric", "standard", "none"]
 
@@ -67,13 +67,6 @@ class Scaler(nn.Module):
         safe = torch.where(self.scale == 0, torch.ones_like(self.scale), self.scale)
         back = torch.where(self.scale == 0, torch.zeros_like(x), x / safe)
         return back + self.shift_low + self.shift
-
-
-def value_range(spec: Spec) -> tuple[float, float]:
-    """Return the range that ``unit`` scaling maps to [0, 1]: 0 to 255 for bytes of images, else what was seen."""
-    if spec.is_image and spec.integer and spec.low >= 0 and 127 < spec.high <= 255:
-        return 0.0, 255.0
-    return spec.low, spec.high if spec.high > spec.low else spec.low + 1.0
 
 
 def _inverse(std: np.ndarray, size: np.ndarray) -> np.ndarray:

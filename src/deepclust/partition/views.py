@@ -18,18 +18,18 @@ class PrincipalView(NamedTuple):
 
     Attributes
     ----------
-    mean : (p,)
-        What is taken from every row before.
+    origin : (p,)
+        Where rows are seen from: it is subtracted before they are brought to unit length.
     axes : (p, q)
         Principal components.
     """
 
-    mean: Float[Tensor, " p"]
+    origin: Float[Tensor, " p"]
     axes: Float[Tensor, "p q"]
 
     def coordinates(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b q"]:
         """Return the coordinates of rows."""
-        return F.normalize(x.float().flatten(1) - self.mean.to(x.device), dim=1) @ self.axes.to(x.device)
+        return F.normalize(x.float().flatten(1) - self.origin.to(x.device), dim=1) @ self.axes.to(x.device)
 
 
 def principal_view(
@@ -52,10 +52,10 @@ def principal_view(
     origin
         Where rows are seen from; None takes their mean. From a black image, brightness drops out.
     """
-    mean = sample.mean(dim=0) if origin is None else origin
-    unit = F.normalize(sample - mean, dim=1).double().numpy()
+    origin = sample.mean(dim=0) if origin is None else origin
+    unit = F.normalize(sample - origin, dim=1).double().numpy()
     axes = PCA(min(components, *unit.shape), random_state=seed).fit(unit).components_
-    return PrincipalView(mean, torch.from_numpy(axes.T.copy()).float())
+    return PrincipalView(origin, torch.from_numpy(axes.T.copy()).float())
 
 
 def side_by_side(*views: Float[Tensor, "n _"]) -> Float[Tensor, "n d"]:
