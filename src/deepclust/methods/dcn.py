@@ -107,7 +107,7 @@ class DCN(AbstractDeepClusterer):
         likelihood: Likelihood = "auto",
         start: Start = "linkage+rows",
         hold: Share = 0.5,
-        weight: PositiveFloat = 1.0,
+        weight: PositiveFloat = 10.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(decay=Cosine(), clip_norm=5.0),
         trainer: Trainer = Trainer(),

@@ -280,7 +280,7 @@ class IDEC(_Embedded):
         start: Start = "linkage+rows",
         hold: Share = 0.2,
         refresh: Refresh = Refresh(),
-        weight: PositiveFloat = 10.0,
+        weight: PositiveFloat = 100.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = _FINE,
         trainer: Trainer = Trainer(),
