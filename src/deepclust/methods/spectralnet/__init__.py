@@ -51,7 +51,7 @@ from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Triples, Within
 from deepclust.graph import nearest_neighbors
 from deepclust.methods.spectralnet.model import Siamese, SpectralMap, SpectralNetModel, code_spread
-from deepclust.networks import MLP, AbstractNetwork, Conv, Scaling, build_network
+from deepclust.networks import MLP, AbstractNetwork, Conv, Pooled, Scaling, build_network
 from deepclust.networks.likelihood import likelihood_scaling, make_likelihood, resolve_likelihood
 from deepclust.networks.orthonormal import Orthonormal, orthonormality_error
 from deepclust.objectives.affinity import Affinity, batch_affinity, median_scale
@@ -68,6 +68,7 @@ from deepclust.together import gathered
 from deepclust.walks import graph_walks
 
 _FEW_VALUES = 10  # flat rows of no more need no code
+_CHANGED = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=4_000), batch_size=384, augment="auto")
 
 
 __all__ = ["Siamese", "SpectralMap", "SpectralNet", "SpectralNetModel"]
@@ -112,9 +113,9 @@ class SpectralNet(AbstractDeepClusterer):
         n_clusters: ClusterCount = 10,
         *,
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] | None = "auto",
-        siamese: Siamese | None = Siamese(),
+        siamese: Siamese | None = Siamese(sees="rows", schedule=_CHANGED),
         affinity: Affinity = Affinity(),
-        mapping: SpectralMap = SpectralMap(),
+        mapping: SpectralMap = SpectralMap(more=0.25, directions=True),
         orthonormal: Orthonormal = Orthonormal(),
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = Schedule(
@@ -156,9 +157,9 @@ class SpectralNet(AbstractDeepClusterer):
         likelihood = make_likelihood(resolve_likelihood("auto", spec, "SpectralNet"), spec)
         network = build_network(self.network, default, likelihood.decoded(spec)) if self._has_code(spec) else None
         size = spec.size if network is None else network.latent
-        return SpectralNetModel(
-            network, likelihood, size, self.n_clusters, self._metric(spec), self.mapping, self.orthonormal
-        )
+        rule = self._metric(spec)
+        siamese = Pooled().build(spec) if rule is not None and rule.sees == "rows" and spec.is_image else rule
+        return SpectralNetModel(network, likelihood, size, self.n_clusters, siamese, self.mapping, self.orthonormal)
 
     def _recipe(self, model: SpectralNetModel, session: Session) -> None:
         # 1. Codes.
@@ -170,8 +171,8 @@ class SpectralNet(AbstractDeepClusterer):
         rule = self._metric(session.rows.spec)
         if rule is not None:
             self._train_siamese(model, session, codes, rule)
-            codes = session.map(model.code, model)  # the same; a resumed run has its networks back only now
-        points = codes if model.siamese is None else session.map(model.metric, model)
+        codes = session.map(model.mapped, model)  # a resumed run has its networks back only now
+        points = session.map(model.metric, model)
         # 3. The spectral map.
         if self.affinity.scope == "data":
             self._train_on_edges(model, session, codes, points)
@@ -182,7 +183,7 @@ class SpectralNet(AbstractDeepClusterer):
         model.last.fitted(raw)
         y = model.last(raw).float()
         session.note("orthonormal", error=orthonormality_error(y))
-        some = some_of(y, session.seed)
+        some = some_of(model.place(y), session.seed)
         found = session.once("kmeans", lambda: kmeans(some, self.n_clusters, seed=session.seed)._asdict())
         model.head.place(found["centers"], found["labels"], found["inertia"])
 
@@ -194,7 +195,10 @@ class SpectralNet(AbstractDeepClusterer):
         triples = Triples(near["index"])
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
-            z = gathered(model.distances_of(codes[batch.index.cpu()].to(batch.x.device)))
+            if model.seeing is None:
+                z = gathered(model.distances_of(codes[batch.index.cpu()].to(batch.x.device)))
+            else:
+                z = gathered(model.metric(batch.x))
             anchor, mate, other = z.tensor_split(3)
             m = min(len(anchor), len(mate), len(other))
             pairs = torch.cat([anchor[:m] - mate[:m], anchor[:m] - other[:m]])
@@ -208,7 +212,7 @@ class SpectralNet(AbstractDeepClusterer):
                 model=model,
                 objective=loss,
                 schedule=rule.schedule,
-                trains=[model.siamese],  # type: ignore[list-item]
+                trains=[model.seeing or model.siamese],  # type: ignore[list-item]
                 sampler=triples if chosen is None else Within(chosen, triples),
                 until=0.5,
             )
