@@ -20,6 +20,7 @@ CASES = {
     **{name: {} for name in DEEP},
     "jule on images": {"images": True, "augment": True},
     "depict on images": {"images": True, "augment": True},
+    "spectralnet on images": {"images": True},
     "depict, article": {"images": True, "preset": "article"},
     "dual_autoencoder, code2020": {"images": True, "preset": "code2020"},
     "gmvae, gumbel": {"preset": "gumbel"},

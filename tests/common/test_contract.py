@@ -232,8 +232,8 @@ def test_networks_of_the_user_are_taken_and_left_as_they_were(name, blobs, tmp_p
     before = decoder.weight.detach().clone()
     model = small(name, epochs=3).set_params(network=(encoder, decoder)).fit(X)
     assert torch.equal(before, decoder.weight)
-    # SpectralNet's embedding is the eigenvectors, one for each cluster; that of every other method is the user's code.
-    assert model.transform(X).shape == (150, model.n_clusters if name == "spectralnet" else 3)
+    # SpectralNet's embedding is the eigenvectors, a quarter more than clusters; every other method's is the user's code.
+    assert model.transform(X).shape == (150, 5 if name == "spectralnet" else 3)
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="modules of your own"):
         load(tmp_path / "model")
@@ -247,7 +247,8 @@ def test_feature_names_set_output_pipeline_and_grid_search(name, blobs):
     model = small(name, epochs=1).set_output(transform="pandas").fit(X)
     assert list(model.feature_names_in_) == list(X.columns)
     frame = model.transform(X)
-    assert list(frame.columns) == [f"{type(model).__name__.lower()}{i}" for i in range(4)]
+    width = 5 if name == "spectralnet" else 4  # of four clusters' eigenvectors, or of the code
+    assert list(frame.columns) == [f"{type(model).__name__.lower()}{i}" for i in range(width)]
     assert make_pipeline(StandardScaler(), small(name, epochs=1)).fit_predict(blobs[0]).shape == (150,)
     grid = {"trainer__batch_size": [16, 32], "network__latent": [2, 3]}
     search = GridSearchCV(small(name, epochs=1), grid, cv=2, error_score="raise").fit(blobs[0])

@@ -33,6 +33,16 @@ def test_kmeans_gives_the_nearest_centre(three):
     assert found.inertia == pytest.approx(float((z - found.centers[found.labels]).square().sum()), rel=1e-5)
 
 
+def test_clusters_are_numbered_by_their_first_rows_whatever_the_start(three):
+    z, _ = three
+    found = [kmeans(z, 3, seed=seed) for seed in range(4)]
+    assert all(torch.equal(found[0].labels, other.labels) for other in found)
+    assert found[0].labels[0] == 0
+    few = kmeans(torch.tensor([[1.0], [0.0], [1.0], [0.0]]), 4, seed=0)
+    assert few.labels.tolist() == [0, 1, 0, 1]
+    assert few.centers[:2].flatten().tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("covariance", ["diag", "full"])
 def test_mixture_fits_in_the_units_of_the_codes(three, covariance):
     z, y = three

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from sklearn.cluster import KMeans
@@ -37,10 +38,13 @@ def kmeans(z: Float[Tensor, "n d"], k: int, *, seed: int, n_init: int = 20) -> K
     Returns
     -------
     KMeansPartition
-        Labels, centres, and the sum of squared distances.
+        Labels, centres, and the sum of squared distances. Clusters are numbered in the order of their first rows, so
+        that the same partition has the same numbers whatever starts led to it; empty ones come last.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer codes than k: clusters stay empty
         model = KMeans(k, n_init=n_init, random_state=seed).fit(z.double().numpy())
-    labels = torch.from_numpy(model.labels_.astype("int64"))
-    return KMeansPartition(labels, torch.from_numpy(model.cluster_centers_), float(model.inertia_))
+    used, first = np.unique(model.labels_, return_index=True)
+    order = np.concatenate([used[first.argsort()], np.setdiff1d(np.arange(k), used)]).astype("int64")
+    labels = torch.from_numpy(order.argsort()[model.labels_])
+    return KMeansPartition(labels, torch.from_numpy(model.cluster_centers_[order]), float(model.inertia_))

@@ -7,8 +7,8 @@ Algorithm
 3. Train the spectral map: outputs that are orthonormal over a batch (eq. 4) and cost little on the graph (eq. 3).
 4. Make the outputs orthonormal over all rows, and run k-means on them.
 
-A row belongs to the centre nearest to its outputs. New rows pass through code and map; the Siamese network serves the
-graph alone.
+A row belongs to the centre nearest to its outputs. New rows pass through code and map; a Siamese network on codes
+serves the graph alone.
 
 Symbols
 -------
@@ -26,10 +26,12 @@ Deviations
 ----------
 By default the graph is that of all rows, and a step draws edges in proportion to their weight and makes the outputs of
 their ends orthonormal: this estimates the normalised cut of the whole graph, where a batch's own graph
-(``Affinity(scope="batch")``, presets) joins rows that are no neighbours. The last weights are computed on all rows; the
-programs keep those of the last batch. They are a buffer, saved with the model; gradients flow through them, as in both
-programs, unless ``Orthonormal(detach=True)``. k-means runs once, at the end of `fit`, so that labels never move between
-calls.
+(``Affinity(scope="batch")``, presets) joins rows that are no neighbours. The Siamese network sees images themselves,
+changed a little, and the map takes its features (``Siamese(sees="codes")`` is the published one). There are a quarter
+more outputs than clusters, and k-means parts their directions, see `SpectralMap`. The last weights are computed on all
+rows; the programs keep those of the last batch. They are a buffer, saved with the model; gradients flow through them,
+as in both programs, unless ``Orthonormal(detach=True)``. k-means runs once, at the end of `fit`, so that labels never
+move between calls.
 
 References
 ----------
