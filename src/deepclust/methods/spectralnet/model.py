@@ -68,7 +68,7 @@ class SpectralMap(AbstractParameters):
         Of the symmetric Laplacian instead of the plain one; edges of the whole graph always stand for the normalised
         cut.
     more
-        Eigenvectors beyond one a cluster, as a share of these: clusters that differ in how tightly they hang together
+        Eigenvectors beyond one a cluster, as a share of these, and at least one; 0 for none: clusters that differ in how tightly they hang together
         are cut apart after parts of loose ones are.
     directions
         Partition the directions of outputs instead of the outputs (Ng, Jordan, Weiss 2002): those of rows at a rim are
@@ -114,7 +114,7 @@ class SpectralNetModel(AbstractClusterModel):
         small = (128, 128) if network is None else (1024, 1024, 512)
         first = siamese.latent if isinstance(siamese, Autoencoder) else size
         sizes = (first, *(small if isinstance(mapping.hidden, str) else mapping.hidden))
-        dimensions = k + int(mapping.more * k)
+        dimensions = k + (max(1, int(mapping.more * k)) if mapping.more else 0)
         self.mapping = nn.Sequential(*_layers(sizes, unit), nn.Linear(sizes[-1], dimensions), nn.Tanh())
         self.mapping.apply(initialise)
         self.last = OrthonormalLayer(dimensions, rule)
