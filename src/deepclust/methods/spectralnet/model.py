@@ -68,8 +68,8 @@ class SpectralMap(AbstractParameters):
         Of the symmetric Laplacian instead of the plain one; edges of the whole graph always stand for the normalised
         cut.
     more
-        Eigenvectors beyond one a cluster, as a share of these, and at least one; 0 for none: clusters that differ in how tightly they hang together
-        are cut apart after parts of loose ones are.
+        Eigenvectors beyond one a cluster, as a share of these, and at least one; 0 for none. Clusters that differ in
+        how tightly they hang together are cut apart after parts of loose ones are.
     directions
         Partition the directions of outputs instead of the outputs (Ng, Jordan, Weiss 2002): those of rows at a rim are
         smaller than those within.
