@@ -28,10 +28,10 @@ By default the graph is that of all rows, and a step draws edges in proportion t
 their ends orthonormal: this estimates the normalised cut of the whole graph, where a batch's own graph
 (``Affinity(scope="batch")``, presets) joins rows that are no neighbours. The Siamese network sees images themselves,
 changed a little, and the map takes its features (``Siamese(sees="codes")`` is the published one). There are a quarter
-more outputs than clusters, and k-means parts their directions, see `SpectralMap`. The last weights are computed on all
-rows; the programs keep those of the last batch. They are a buffer, saved with the model; gradients flow through them,
-as in both programs, unless ``Orthonormal(detach=True)``. k-means runs once, at the end of `fit`, so that labels never
-move between calls.
+more outputs than clusters, at least one, and k-means parts their directions, see `SpectralMap`. The last weights are
+computed on all rows; the programs keep those of the last batch. They are a buffer, saved with the model; gradients flow
+through them, as in both programs, unless ``Orthonormal(detach=True)``. k-means runs once, at the end of `fit`, so that
+labels never move between calls.
 
 References
 ----------
@@ -86,7 +86,7 @@ class SpectralNet(AbstractDeepClusterer):
     network
         Auto-encoder of the codes: ``"auto"`` (convolutional for images, fully connected for flat rows, none for flat
         rows of ten values or fewer), a builder, your own ``(encoder, decoder)`` modules, or None for the rows as they
-        are.
+        are. Where the Siamese network sees rows, codes only tell which of them are neighbours.
     siamese
         The network that gives the graph; None takes distances between codes, which rows that ``network="auto"`` leaves
         as they are do anyway.
@@ -174,7 +174,7 @@ class SpectralNet(AbstractDeepClusterer):
         if rule is not None:
             self._train_siamese(model, session, codes, rule)
         codes = session.map(model.mapped, model)  # a resumed run has its networks back only now
-        points = session.map(model.metric, model)
+        points = codes if model.siamese is None else session.map(model.metric, model)
         # 3. The spectral map.
         if self.affinity.scope == "data":
             self._train_on_edges(model, session, codes, points)
