@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -276,10 +277,13 @@ def test_tables_hold_means_over_seeds_and_published_numbers(tmp_path):
     assert "| `kmeans` | 0.600 ± 0.141 (2) |" in as_overview(read_records(store.folder))
     assert "| M | 0.900 |  | p | s | read |" in text
     assert "†" not in text
+    assert "‡" not in text
     task, content = records[1]
     store.write(task, {**content, "events": [{"kind": "time limit"}]})
     assert "0.600 ± 0.141†" in as_markdown(read_records(store.folder), published)
     assert "0.600 ± 0.141† (2)" in as_overview(read_records(store.folder))
+    store.write(task, {**content, "seconds": 3.0, "device": {**content["device"], "device": "cuda"}})
+    assert re.search(r"\| 2 \| \d+‡ \|", as_markdown(read_records(store.folder), published))
     (store.folder / "nested-c" / "kmeans" / "seed0.json").unlink()
     with pytest.raises(ValueError, match=r"must hold seeds 0\.\.n-1"):
         read_records(store.folder)

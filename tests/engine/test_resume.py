@@ -72,6 +72,24 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(name, steps, blobs, tm
     same(make(name).fit(X), resumed)
 
 
+@pytest.mark.parametrize("name", ["depict", "dual_autoencoder", "jule", "spectralnet"])
+def test_resumed_run_of_convolutions_is_the_uninterrupted_one(name, tmp_path):
+    # Of several layers: with one, channels first and channels last are the same order in memory.
+    rng = np.random.default_rng(0)
+    X = np.clip(rng.random((3, 1, 16, 16)).repeat(20, axis=0) + rng.normal(0, 0.05, (60, 1, 16, 16)), 0, 1)
+    X = X.astype(np.float32)
+    fitted = {}
+    for folder, callbacks in ((None, ()), (tmp_path, (CrashAt(7),))):
+        for _ in range(100):
+            try:
+                model = make(name, folder, callbacks, network="auto")
+                fitted[folder] = model.fit(X)
+                break
+            except CrashError:
+                callbacks = (CrashAt(7),)
+    same(fitted[None], fitted[tmp_path])
+
+
 @pytest.mark.parametrize("name", DEEP)
 def test_resume_between_phases_and_in_restarts(name, blobs, tmp_path):
     X, _ = blobs

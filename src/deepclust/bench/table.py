@@ -15,6 +15,7 @@ from deepclust.bench.problems import PROBLEMS
 from deepclust.errors import InvalidDataError
 
 CUT_SHORT = "†"  # follows what was reached when a time limit ended a run before its schedule did
+ON_ACCELERATOR = "‡"  # follows seconds that are not the processor's
 _HEADINGS = (
     "configuration",
     "accuracy at the start",
@@ -51,6 +52,11 @@ class Summary:
     def is_cut_short(self) -> bool:
         """Whether a time limit ended some seed before its schedule did."""
         return any(event["kind"] == "time limit" for record in self.records for event in record.get("events", []))
+
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether some seed ran on a GPU."""
+        return any(record["device"].get("device", "cpu") != "cpu" for record in self.records)
 
     def standard_error(self, metric: str) -> float:
         """Return the standard error of the mean."""
@@ -134,7 +140,8 @@ def _ours(summaries: list[Summary]) -> Grid:
         cells += [f"{summary.mean(metric):.3f}" for metric in ("nmi", "ari", "purity")]
         seconds = statistics.fmean(record["seconds"] for record in summary.records)
         memory = max(record["peak_mb"] for record in summary.records)
-        grid.append([*cells, str(len(summary.records)), f"{seconds:.0f}", str(memory)])
+        time = f"{seconds:.0f}" + ON_ACCELERATOR * summary.is_accelerated
+        grid.append([*cells, str(len(summary.records)), time, str(memory)])
     return grid
 
 
@@ -174,7 +181,7 @@ th, td {{ text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #8
 </style></head><body>
 <h1>Quality</h1>
 <p>Made by <code>deepclust bench table</code> from the records. Means ± standard deviations over seeds. Labels were used
-for these numbers only. †: a time limit ended the run before its schedule did.</p>
+for these numbers only. †: a time limit ended the run before its schedule did. ‡: on a GPU shared with other runs.</p>
 {body}
 </body></html>
 """

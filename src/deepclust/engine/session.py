@@ -29,7 +29,7 @@ from deepclust.engine.phase import Phase, permutation
 from deepclust.engine.reading import Read, read_steps
 from deepclust.engine.reuse import Shelf
 from deepclust.engine.seeds import derive_seed
-from deepclust.engine.step import ObjectiveStep, add_terms, frozen_but
+from deepclust.engine.step import ObjectiveStep, add_terms, frozen_but, load_optimizer
 from deepclust.errors import InterruptedRun
 from deepclust.networks.scaler import Scaler
 from deepclust.provenance import versions
@@ -275,7 +275,8 @@ class Session:
         self, module: Any, optimizer: Any, phase: Phase, read: Read, at: Progress, slower: float
     ) -> dict[str, Tensor]:
         index, share = read.numbers, read.share
-        x = self.scaler(read.x).to(self.device, non_blocking=True)
+        x = self.scaler(read.x)
+        x = (x.pin_memory() if self.device == "cuda" else x).to(self.device, non_blocking=True)
         x = x if self._change is None else self._change.apply(x)
         for group in optimizer.optimizer.param_groups:
             group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"] * slower
@@ -360,7 +361,7 @@ class Session:
 
     def _restore_all(self, state: Any, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
         self._restore(_plain(state), phase.model)
-        optimizer.load_state_dict(_plain(state["optimizer"]))
+        load_optimizer(optimizer, _plain(state["optimizer"]))
 
     def _pause(
         self, phase: Phase, name: str, at: Progress, step: int, optimizer: Any, totals: Any, guard: Guard
@@ -369,7 +370,8 @@ class Session:
         due = self.journal.seconds_since_write >= self.trainer.checkpoint_seconds
         if self.journal.is_kept and (due or self._is_stopping):
             state = {**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}
-            place = {"phase": name, "epoch": at.epoch, "step": step, "totals": totals, "guard": guard.state_dict()}
+            place = {"phase": name, "epoch": at.epoch, "step": step, "guard": guard.state_dict()}
+            place["totals"] = _plain(totals)
             self.journal.write_progress(place, state)
         self._check_stop()
 

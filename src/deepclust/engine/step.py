@@ -28,10 +28,27 @@ class ObjectiveStep(nn.Module):
 
 
 def add_terms(totals: dict[str, Tensor] | None, terms: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """Sum terms over the rows of an epoch; an objective has the same terms throughout a phase."""
-    fresh = {name: value.detach().double().cpu() * rows for name, value in terms.items()}
+    """Sum terms over the rows of an epoch; an objective has the same terms throughout a phase.
+
+    On CUDA the sums stay there, so that a step does not wait for the one before.
+    """
+    fresh = {name: value.detach() for name, value in terms.items()}
+    fresh = {name: (value if value.is_cuda else value.cpu()).double() * rows for name, value in fresh.items()}
     fresh["$rows"] = torch.tensor(float(rows), dtype=torch.float64)
     return fresh if totals is None else {name: totals[name] + value for name, value in fresh.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimiser its state back, each part laid out in memory as its parameter is.
+
+    A checkpoint keeps values and not their layout, fused steps go through memory as it lies, and convolutions may have
+    their channels last.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, held in optimizer.state.items():
+        for name, value in held.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                held[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 @contextmanager

@@ -214,9 +214,10 @@ class ClusterVAEModel(UnitClassModel, AbstractVariationalModel):
         Codes are measured in units of their mean deviation within clusters, which the prior says is one.
         """
         found = diagonal_moments(codes, labels, len(self.means))
-        self.unit.copy_((found.weights @ found.covariances).mean().sqrt().clamp(min=1e-6))
-        self.means.copy_(found.means / self.unit)
-        spread = codes.double().std(dim=0, correction=0).square().mean().sqrt() / self.unit
+        unit = (found.weights @ found.covariances).mean().sqrt().clamp(min=1e-6).to(self.unit.dtype)
+        self.unit.copy_(unit)
+        self.means.copy_(found.means / unit)
+        spread = codes.double().std(dim=0, correction=0).square().mean().sqrt() / unit
         self.network.reset_log_var(2 * float((noise * spread).clamp(min=1e-6).log()))
 
     @property
