@@ -3,25 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from tests.common.small import DEEP, small
+from tests.common.small import DEEP
+from tests.engine.test_resume import make, run_with_crashes
 
-from deepclust import Callback, load
+from deepclust import Trainer, load
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-
-class CrashError(Exception):
-    """Stands for the end of the process."""
-
-
-class CrashAt(Callback):
-    def __init__(self, steps):
-        self.left = steps
-
-    def on_step(self, session, phase, progress):
-        self.left -= 1
-        if self.left < 0:
-            raise CrashError
+ON_CUDA = {"network": "auto", "trainer": Trainer(device="cuda", precision="fp32")}
 
 
 @pytest.fixture
@@ -31,14 +20,9 @@ def images():
     return np.clip(X, 0, 1).astype(np.float32)
 
 
-def on_cuda(name, **trainer):
-    model = small(name, epochs=4, network="auto")
-    return model.set_params(trainer=model.trainer(device="cuda", **trainer))
-
-
 @pytest.mark.parametrize("name", DEEP)
 def test_what_was_fitted_on_a_gpu_predicts_on_the_cpu(name, images, tmp_path):
-    model = on_cuda(name).fit(images)
+    model = make(name, **ON_CUDA).fit(images)
     assert (model.predict(images) == model.labels_).all()
     assert model.result_.provenance["machine"]["device"] == "cuda"
     model.save(tmp_path / "model")
@@ -49,14 +33,9 @@ def test_what_was_fitted_on_a_gpu_predicts_on_the_cpu(name, images, tmp_path):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_a_run_goes_on_from_its_checkpoint(name, images, tmp_path):
-    crashes, model = 0, None
-    while model is None:
-        try:
-            callbacks = (CrashAt(7),)
-            model = on_cuda(name, checkpoint_dir=tmp_path, checkpoint_seconds=0.0, callbacks=callbacks).fit(images)
-        except CrashError:
-            crashes += 1
-    assert 1 <= crashes < 100
-    whole = on_cuda(name).fit(images)
-    assert [line["phase"] for line in model.result_.history] == [line["phase"] for line in whole.result_.history]
-    assert np.isfinite(model.result_.proba).all()
+    # Sums on a GPU are not the same twice, so only the course of the runs is compared.
+    resumed, crashes = run_with_crashes(name, images, tmp_path, 7, **ON_CUDA)
+    assert crashes >= 1
+    whole = make(name, **ON_CUDA).fit(images)
+    assert {line["phase"] for line in resumed.result_.history} == {line["phase"] for line in whole.result_.history}
+    assert np.isfinite(resumed.result_.proba).all()

@@ -15,7 +15,7 @@ from deepclust.bench.problems import PROBLEMS
 from deepclust.errors import InvalidDataError
 
 CUT_SHORT = "†"  # follows what was reached when a time limit ended a run before its schedule did
-ON_ACCELERATOR = "‡"  # follows seconds that are not the processor's
+ON_ACCELERATOR = "‡"  # follows seconds on a GPU, which compare with no others
 _HEADINGS = (
     "configuration",
     "accuracy at the start",
@@ -181,7 +181,8 @@ th, td {{ text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #8
 </style></head><body>
 <h1>Quality</h1>
 <p>Made by <code>deepclust bench table</code> from the records. Means ± standard deviations over seeds. Labels were used
-for these numbers only. †: a time limit ended the run before its schedule did. ‡: on a GPU shared with other runs.</p>
+for these numbers only. †: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have
+shared.</p>
 {body}
 </body></html>
 """

@@ -20,7 +20,7 @@ _HEAD = """# Quality
 
 Made by `deepclust bench table` from the records beside this file; do not edit. Means ± standard deviations over seeds
 0..n-1. Accuracy matches clusters to labels one to one (Hungarian method). Labels were used for these numbers only.
-†: a time limit ended the run before its schedule did. ‡: on a GPU shared with other runs.
+†: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have shared.
 
 """
 
