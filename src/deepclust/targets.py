@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
-from deepclust.params import AbstractParameters, Auto, Count, NonNegativeFloat, ShareBelowOne
+from deepclust.params import ADDED, AbstractParameters, Auto, Count, NonNegativeFloat, PositiveFloat, ShareBelowOne
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,15 +27,28 @@ class Refresh(AbstractParameters):
         Clustering ends when a smaller share of rows has changed its cluster between two refreshes.
     target_tolerance
         Or when the mean square of the targets' change is below this.
+    drift
+        Where the model was held to a start for a while: a larger share of rows than this must not have another cluster
+        than halfway between being let go and the end of the phase. A partition that still moves then will not settle;
+        the model goes back to where it was let go, and is held for the rest. None lets it drift.
     """
 
     steps: Count | Auto = "auto"
     tolerance: ShareBelowOne = 1e-3
     target_tolerance: NonNegativeFloat = 0.0
+    drift: PositiveFloat | None = field(default=None, metadata=ADDED)
 
     def resolved(self, n: int, batch_size: int) -> int:
         """Return the steps for so many rows."""
         return min(140, max(30, -(-n // batch_size))) if isinstance(self.steps, str) else int(self.steps)
+
+
+class Held(NamedTuple):
+    """Targets ``(n, k)`` that stand for the first so many refreshes, of so many."""
+
+    p: Float[Tensor, "n k"]
+    refreshes: int
+    of: int
 
 
 class Targets:
@@ -52,7 +65,7 @@ class Targets:
     refresh
         When the phase ends.
     held
-        Targets that stand for the first so many refreshes.
+        What stands at first.
 
     Attributes
     ----------
@@ -68,18 +81,21 @@ class Targets:
         model: AbstractClusterModel,
         make: Callable[[Float[Tensor, "n k"]], Float[Tensor, "n k"]],
         refresh: Refresh,
-        held: tuple[Float[Tensor, "n k"], int] | None = None,
+        held: Held | None = None,
     ) -> None:
         self._session, self._model, self._make, self._rule = session, model, make, refresh
         self._held, self._refreshes = held, 0
+        self._let_go: dict[str, Any] | None = None  # the model at that moment, while it may yet go back
+        self._halfway: Int64[Tensor, " n"] | None = None  # clusters
+        self._is_back = False
         self.p: Float[Tensor, "n k"] = torch.empty(0, 0)
         self.labels: Int64[Tensor, " n"] = torch.empty(0, dtype=torch.int64)
 
     def refresh(self) -> bool:
         """Make targets anew; return whether hardly a row has moved since the last time."""
         self._refreshes += 1
-        if self._held is not None and self._refreshes <= self._held[1]:
-            self.p = self._held[0]
+        if self._held is not None and (self._is_back or self._refreshes <= self._held.refreshes):
+            self.p = self._held.p
             return False
         q = self._session.map(self._model.assign, self._model)
         labels = q.argmax(1)
@@ -88,10 +104,31 @@ class Targets:
         p = self._make(q)
         moved = 1.0 if is_first else float((p - self.p).square().mean())
         self.p, self.labels = p, labels
+        if self._held is not None and self._rule.drift is not None and self._drifts(self._held, self._rule.drift):
+            self.p = self._held.p
+            return False
         arrived = not is_first and (changed < self._rule.tolerance or moved < self._rule.target_tolerance)
         if arrived:
             self._session.note("settled", changed=changed, targets_moved=moved)
         return arrived
+
+    def _drifts(self, held: Held, limit: float) -> bool:
+        """Remember what is needed to tell a partition that drifts, and go back where it does."""
+        free, half = self._refreshes - held.refreshes, (held.of - held.refreshes) // 2
+        if free == 1 and held.refreshes:
+            self._let_go = {name: value.detach().cpu().clone() for name, value in self._model.state_dict().items()}
+        if self._let_go is None:
+            return False
+        if free <= half:
+            self._halfway = self.labels
+            return False
+        moved = 0.0 if self._halfway is None else float((self.labels != self._halfway).double().mean())
+        if moved <= limit:
+            return False
+        self._session.note("drifted", moved=moved, refresh=self._refreshes)
+        self._model.load_state_dict(self._let_go)
+        self._let_go, self._halfway, self._is_back = None, None, True
+        return True
 
     def of(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b k"]:
         """Return the targets of these rows."""
@@ -99,8 +136,11 @@ class Targets:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
-        return {"p": self.p, "labels": self.labels, "refreshes": self._refreshes}
+        apart = {"let_go": self._let_go, "halfway": self._halfway, "is_back": self._is_back}
+        return {"p": self.p, "labels": self.labels, "refreshes": self._refreshes, **apart}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it back."""
         self.p, self.labels, self._refreshes = state["p"], state["labels"], state["refreshes"]
+        self._let_go, self._halfway = state.get("let_go"), state.get("halfway")
+        self._is_back = state.get("is_back", False)

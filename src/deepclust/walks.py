@@ -13,7 +13,7 @@ from deepclust.objectives.affinity import Affinity
 from deepclust.partition import sample_of, some_of
 
 
-def graph_walks(session: Session, points: Float[Tensor, "n d"], rule: Affinity) -> Sampler:
+def graph_walks(session: Session, points: Float[Tensor, "n d"], rule: Affinity, name: str = "graph") -> Sampler:
     """Return a sampler of the ends of walks on the graph of all points, or of a sample where they are very many.
 
     Parameters
@@ -24,6 +24,8 @@ def graph_walks(session: Session, points: Float[Tensor, "n d"], rule: Affinity) 
         Of all rows.
     rule
         The graph, and how long walks are.
+    name
+        Unique within a recipe.
     """
     chosen = sample_of(len(points), session.seed)
 
@@ -32,5 +34,5 @@ def graph_walks(session: Session, points: Float[Tensor, "n d"], rule: Affinity) 
             session.note("graph of a sample", rows=len(chosen))
         return weighted_edges(some_of(points, session.seed), rule)
 
-    walks = Walks(**session.once("graph", build), length=rule.walk)
+    walks = Walks(**session.once(name, build), length=rule.walk)
     return walks if chosen is None else Within(chosen, walks)

@@ -26,7 +26,7 @@ from deepclust.methods import METHODS
 
 KEYS = {
     "method", "variant", "params", "config_hash", "dataset", "protocol", "fit_rows", "eval_rows", "seed", "metrics",
-    "start", "seconds", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
+    "start", "seconds", "resumed", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
 }  # fmt: skip
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 KILLS = int(os.environ.get("DEEPCLUST_KILLS", "5"))  # make torture: 20
@@ -75,8 +75,8 @@ def bench(*arguments, cores=1, **options):
 
 
 def stripped(folder):
-    """All records without times, memory and the state of the checkout."""
-    drop = {"seconds", "phases", "peak_mb", "git", "dirty"}
+    """All records without times, memory, whether they were killed and the state of the checkout."""
+    drop = {"seconds", "phases", "peak_mb", "git", "dirty", "resumed"}
     return {
         str(path.relative_to(folder)): {k: v for k, v in json.loads(path.read_text()).items() if k not in drop}
         for path in sorted(folder.glob("*/*/seed*.json"))
@@ -212,6 +212,9 @@ def test_methods_with_one_start_share_its_network(tmp_path):
     assert shared["phases"].keys() == alone["phases"].keys()
     elsewhere = carry_out(Task(vade.configuration, "nested-c", 1), tmp_path / "d", tmp_path / "networks")
     assert elsewhere["pretrained"] is None, "another seed is another network"
+    again = carry_out(vade, tmp_path / "a")
+    assert (alone["resumed"], again["resumed"]) == (False, True)
+    assert again["metrics"] == alone["metrics"]
 
 
 def record(tmp_path, seed=0, **params):

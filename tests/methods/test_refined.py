@@ -9,7 +9,7 @@ from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Spec
 from deepclust.methods.dec import EmbeddedModel
 from deepclust.objectives.student import sharpened
-from deepclust.targets import Targets
+from deepclust.targets import Held, Targets
 
 COMMON = {
     "network": MLP(hidden=(32,), latent=4),
@@ -66,6 +66,63 @@ def test_targets_are_made_of_all_rows_without_noise(blobs):
     assert torch.equal(made[0], q)
     assert torch.equal(targets.of(torch.tensor([4, 2])), sharpened(q)[[4, 2]])
     assert targets.refresh(), "nothing has moved"
+
+
+class Moving:
+    """A session in which every refresh finds so many more of 20 rows in the second cluster."""
+
+    def __init__(self, pace, settles_after=1_000):
+        self.pace, self.settles_after, self.at, self.told = pace, settles_after, 0, []
+
+    def map(self, fn, model):
+        self.at += 1
+        moved = self.pace * min(self.at, self.settles_after)
+        return torch.tensor([[0.1, 0.9]] * moved + [[0.9, 0.1]] * (20 - moved))
+
+    def note(self, kind, **details):
+        self.told.append((kind, details))
+
+
+class Counter(torch.nn.Module):
+    """A model that knows how many epochs it has trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("epochs", torch.zeros(()))
+
+    assign = None
+
+
+def refreshed(session, drift=0.25, resumed_at=None):
+    """Refresh targets before each of ten epochs, two of them held; return which were held, and the model."""
+    model, held = Counter(), Held(torch.eye(2).repeat_interleave(10, 0), 2, 10)
+    made = lambda: Targets(session, model, sharpened, Refresh(tolerance=0.0, drift=drift), held)  # noqa: E731
+    targets, was_held = made(), []
+    for epoch in range(10):
+        if epoch == resumed_at:
+            state, targets = targets.state_dict(), made()
+            targets.load_state_dict(state)
+        assert not targets.refresh()
+        was_held.append(torch.equal(targets.p, held.p))
+        model.epochs += 1
+    return was_held, model
+
+
+@pytest.mark.parametrize("resumed_at", [None, 1, 5, 9])
+def test_partition_that_drifts_goes_back_to_where_it_was_let_go(resumed_at):
+    session = Moving(pace=2)
+    was_held, model = refreshed(session, resumed_at=resumed_at)
+    assert was_held == [True, True, *[False] * 6, True, True], "halfway is the fourth of eight; three later it is seen"
+    assert session.told == [("drifted", {"moved": pytest.approx(0.3), "refresh": 9})]
+    assert model.epochs == 2 + 2, "it went back to the end of the second epoch, and two followed"
+
+
+@pytest.mark.parametrize(("session", "drift"), [(Moving(2, settles_after=6), 0.25), (Moving(2), None)])
+def test_partition_that_settles_late_or_may_drift_is_left_alone(session, drift):
+    was_held, model = refreshed(session, drift)
+    assert was_held == [True, True, *[False] * 8]
+    assert session.told == []
+    assert model.epochs == 10
 
 
 def test_dec_leaves_its_decoder_behind_and_idec_keeps_it(blobs):

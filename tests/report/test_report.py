@@ -70,6 +70,7 @@ def test_the_page_tells_how_training_was_mended():
             {"kind": "one cluster dominates", "phase": "c", "epoch": 5, "what": "90 %", "back_to": 3, "rate": 0.5},
             {"kind": "nothing is reconstructed", "phase": "c", "epoch": 5, "what": "same", "back_to": 3, "rate": 0.5},
             {"kind": "nothing is reconstructed", "phase": "d", "epoch": 5, "what": "same"},
+            {"kind": "drifted", "moved": 0.123, "refresh": 61},
             {"kind": "unhealthy", "phase": "cluster", "epoch": 5, "what": "A variance is at its bound."},
         ]
     )
@@ -78,6 +79,7 @@ def test_the_page_tells_how_training_was_mended():
     assert "Cluster 1 lost all its rows in phase cluster at epoch 4 and was placed anew." in page
     assert "swallowed the others (cluster 0 has 99 % of the rows), though" in page
     assert "about to swallow the others (90 %); it went back to epoch 3." in page
+    assert "did not settle: 12.3 % of the rows had moved on" in page
     assert "In phase cluster: A variance is at its bound." in page
 
 

@@ -87,6 +87,7 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
     if deep:
         shared = None if networks is None else str(networks)
         estimator.set_params(trainer__checkpoint_dir=str(work / "checkpoint"), trainer__cache_dir=shared)
+    is_resumed = any((work / "checkpoint").glob("*.safetensors"))
     began = time.perf_counter()
     labels = np.asarray(estimator.fit_predict(X[fit]), dtype=np.int64)
     seconds = time.perf_counter() - began
@@ -104,6 +105,7 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
         "metrics": external_metrics(y[new], found),
         "start": None,
         "seconds": round(seconds, 2),
+        "resumed": is_resumed,
         "phases": {},
         "pretrained": None,
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),

@@ -25,7 +25,8 @@ symbol              meaning                           name in code
 Deviations
 ----------
 By default the centres are the means of a linkage of the graph of codes and rows, not of k-means; its clusters are not
-round, so they themselves are the targets of the first fifth of the phase, until the codes have become so. Images get a
+round, so they themselves are the targets of the first fifth of the phase, until the codes have become so; and again
+where the partition, once let go, moves on and on, as it does between classes that no valley parts. Images get a
 convolutional network (DCEC is `IDEC` with `Halving`); rows are shuffled; the optimiser is Adam with a falling rate,
 since the published rates belong to one scale of the data and one normalisation of the loss. Reconstruction is the
 likelihood of VaDE, summed over values. While clustering, images are shifted and turned a little before every step;
@@ -71,8 +72,9 @@ from deepclust.objectives.student import divergence_from_targets, log_student, s
 from deepclust.params import Auto, ClusterCount, Count, PositiveFloat, RandomState, Share
 from deepclust.partition import Start, diagonal_moments
 from deepclust.pretraining import Stacked, pretrain
-from deepclust.targets import Refresh, Targets
+from deepclust.targets import Held, Refresh, Targets
 
+_REFRESH = Refresh(drift=0.05)
 _FINE = Schedule(decay=Cosine(), clip_norm=5.0, augment="auto")
 
 
@@ -116,7 +118,8 @@ class _Embedded(AbstractDeepClusterer):
         # 3. Refresh targets, approach them.
         steps = self.refresh.resolved(len(session.rows), self.schedule.batch_size or self.trainer.batch_size)
         schedule = self.schedule(steps=steps)
-        held = (F.one_hot(labels, self.n_clusters).float(), round(self.hold * schedule.total_epochs(steps)))
+        total = schedule.total_epochs(steps)
+        held = Held(F.one_hot(labels, self.n_clusters).float(), round(self.hold * total), total)
         targets = session.keep("targets", Targets(session, model, sharpened, self.refresh, held))
         self._approach("cluster", model, session, schedule, targets)
 
@@ -226,7 +229,7 @@ class DEC(_Embedded):
         likelihood: Likelihood = "auto",
         start: Start = "linkage+rows",
         hold: Share = 0.2,
-        refresh: Refresh = Refresh(),
+        refresh: Refresh = _REFRESH,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = _FINE,
         trainer: Trainer = Trainer(),
@@ -279,7 +282,7 @@ class IDEC(_Embedded):
         likelihood: Likelihood = "auto",
         start: Start = "linkage+rows",
         hold: Share = 0.2,
-        refresh: Refresh = Refresh(),
+        refresh: Refresh = _REFRESH,
         weight: PositiveFloat = 100.0,
         pretrain: Schedule | Stacked = Schedule(decay=Cosine()),
         schedule: Schedule = _FINE,

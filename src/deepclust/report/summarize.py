@@ -150,6 +150,8 @@ def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, d
         elif event["kind"] in ("partition of a sample", "graph of a sample"):
             key = "sampled_start" if event["kind"].startswith("partition") else "sampled_graph"
             said.append((key, {"rows": f"{event['rows']:,}"}))
+        elif event["kind"] == "drifted":
+            said.append(("drifted", {"moved": percent(event["moved"])}))
         elif event["kind"] == "images stay as they are":
             said.append(("unchanged", {"kept": percent(event["kept"])}))
         elif event["kind"] == "unhealthy":

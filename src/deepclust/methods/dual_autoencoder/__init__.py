@@ -182,7 +182,9 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         if self.head.joint:
             self._settle(model, session, codes, labels)
             changed: list[Any] = [model.network, model.mapping, model.means, *judges]
-            self._cut(model, session, codes, changed, labels)
+            for number in range(self.head.rounds):
+                codes = session.map(model.embed, model) if number else codes
+                self._cut(model, session, codes, changed, labels, number)
         else:
             self._cut(model, session, codes, [model.mapping], None)
         raw = session.map(lambda x: model.raw(model.embed(x)), model)
@@ -242,13 +244,15 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         codes: Float[Tensor, "n d"],
         changed: list[Any],
         labels: Int64[Tensor, " n"] | None,
+        number: int = 0,
     ) -> None:
         """Train what is to change by the graph, and jointly by all other terms."""
-        scale, sampler = None, None
+        scale, sampler, rounds = None, None, self.head.rounds if self.head.joint else 1
+        mark = "" if rounds == 1 else f"-{number + 1}"
         if self.affinity.scope == "data":
-            sampler = graph_walks(session, codes, self.affinity)
+            sampler = graph_walks(session, codes, self.affinity, f"graph{mark}")
         elif self.affinity.scale == "median":
-            scale = session.once("scale", lambda: {"scale": self._scale(codes, session)})["scale"]
+            scale = session.once(f"scale{mark}", lambda: {"scale": self._scale(codes, session)})["scale"]
 
         def loss(model: DualModel, batch: Batch) -> Mapping[str, Tensor]:
             if labels is None:
@@ -256,7 +260,8 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 terms: dict[str, Tensor] = {}
             else:
                 terms, mean, log_p = self._terms(model, batch.x, in_classes=True)
-                terms["guide"] = self.guide.cost(log_p, batch, labels)  # type: ignore[arg-type]
+                done = (number + batch.progress.share) / rounds
+                terms["guide"] = self.guide.cost(log_p, batch, labels, done)  # type: ignore[arg-type]
             # Where one network gives both, the classes of the terms above are what is made orthonormal.
             shared = labels is not None and model.classifier is None and not model.is_tanh
             raw = gathered(log_p.exp() if shared else model.raw(mean))  # type: ignore[union-attr]
@@ -269,7 +274,15 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             return {**terms, "cut": (self.head.weight * cost).float()}
 
         session.train(
-            Phase(name="cluster", model=model, objective=loss, schedule=self.schedule, trains=changed, sampler=sampler)
+            Phase(
+                name=f"cluster{mark}",
+                model=model,
+                objective=loss,
+                schedule=self.schedule,
+                trains=changed,
+                sampler=sampler,
+                until=0.45 + 0.55 * (number + 1) / rounds,
+            )
         )
 
     def _scale(self, codes: Float[Tensor, "n d"], session: Session) -> float:

@@ -97,6 +97,8 @@ class SpectralHead(AbstractParameters):
         How outputs are made orthonormal.
     settle
         Schedule by which the network first learns the partition of the codes.
+    rounds
+        Of joint training, each on the graph of the codes that the one before has left.
     """
 
     hidden: tuple[Count, ...] = (1024, 1024, 512)
@@ -107,6 +109,7 @@ class SpectralHead(AbstractParameters):
     joint: bool = True
     orthonormal: Orthonormal = _RULE
     settle: Schedule = _SETTLE
+    rounds: Count = field(default=1, metadata=ADDED)
 
 
 class DualModel(UnitClassModel):
