@@ -74,7 +74,7 @@ from deepclust.partition import Start, diagonal_moments
 from deepclust.pretraining import Stacked, pretrain
 from deepclust.targets import Held, Refresh, Targets
 
-_REFRESH = Refresh(drift=0.05)
+_REFRESH = Refresh(drift=0.02)
 _FINE = Schedule(decay=Cosine(), clip_norm=5.0, augment="auto")
 
 
