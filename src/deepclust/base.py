@@ -85,7 +85,7 @@ class AbstractDeepClusterer(
         """Check what depends on both parameters and data."""
 
     @final
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, pretrain_on: Any = None) -> Self:
         """Find the clusters.
 
         Parameters
@@ -94,6 +94,8 @@ class AbstractDeepClusterer(
             Rows; see `deepclust.data.rows.as_rows` for what is taken.
         y
             Ignored, and never looked at: clustering uses no labels.
+        pretrain_on
+            Rows like X on which the network is pretrained in place of X; they are not clustered. None pretrains on X.
 
         Returns
         -------
@@ -102,12 +104,16 @@ class AbstractDeepClusterer(
         check_parameters(self)
         rows = self._rows(X, reset=True)
         self._check_rows(rows)
+        others = None if pretrain_on is None else self._others(pretrain_on, rows)
+        if others is not None:  # the network must know the range of both
+            low, high = min(rows.spec.low, others.spec.low), max(rows.spec.high, others.spec.high)
+            rows = dataclasses.replace(rows, spec=dataclasses.replace(rows.spec, low=low, high=high))
         together.begin(self.trainer.resolve_device())
         scaler = Scaler.fit(rows, self._scaling(rows.spec))
         with isolated_random_state(), together.lost_processes_named():
             seed = together.from_first(lambda: integer_seed(self.random_state))
-            session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed))
-            session.n_clusters = self.n_clusters
+            session = self.trainer.start(rows, scaler, seed, self._fingerprint(rows, seed, others))
+            session.n_clusters, session.pretrain_rows = self.n_clusters, others
             model = self._best_of_attempts(rows.spec, session)
             proba, embedding = session.map(lambda x: (model.assign(x), model.embed(x)), model)
         if not (torch.isfinite(proba).all() and torch.isfinite(embedding).all()):
@@ -161,7 +167,7 @@ class AbstractDeepClusterer(
         self.spec_ = rows.spec
         self.layout_ = rows.layout
 
-    def _fingerprint(self, rows: Rows, seed: int) -> dict[str, Any]:
+    def _fingerprint(self, rows: Rows, seed: int, others: Rows | None) -> dict[str, Any]:
         """Say what a checkpoint must agree on to be this fit's; how it is run does not count."""
         params = describe_params(self)
         params.pop("random_state", None)
@@ -172,6 +178,7 @@ class AbstractDeepClusterer(
             "parameters": repr(sorted(params.items())),
             "seed": seed,
             "data": fingerprint_rows(rows),
+            **({} if others is None else {"pretrain_data": fingerprint_rows(others)}),
         }
 
     def _provenance(self, session: Session) -> dict[str, Any]:
@@ -182,6 +189,7 @@ class AbstractDeepClusterer(
             "rows": len(session.rows),
             "shape": list(session.rows.layout.shape),
             "data_sha256": session.journal.fingerprint["data"],
+            "pretrain_data_sha256": session.journal.fingerprint.get("pretrain_data"),
             "seconds": round(session.journal.elapsed, 3),
             "precision": self.trainer.resolve_precision(),
             "versions": versions(),
@@ -321,6 +329,18 @@ class AbstractDeepClusterer(
                 "Give it rows like those it was fitted on."
             )
         return rows
+
+    def _others(self, X: Any, rows: Rows) -> Rows:
+        """Check rows to pretrain on."""
+        owner, X = type(self).__name__, as_stored(X)
+        channels = rows.layout.channels if _ndim(X) == 4 else None
+        others = as_rows(X, channels=channels, owner=f"The pretraining of {owner}")
+        if others.layout.shape != rows.layout.shape:
+            raise InvalidDataError(
+                f"{owner} cannot pretrain on rows of shape {others.layout.shape} to cluster rows of shape "
+                f"{rows.layout.shape}. Give rows of the same shape."
+            )
+        return others
 
     def _check_rows(self, rows: Rows) -> None:
         owner, n = type(self).__name__, len(rows)

@@ -89,6 +89,7 @@ def pretrain(
             shared=f"reconstruction, noise {noise!r}",
             until=until,
             reconstruct=lambda x: likelihood.mean(autoencoder.decode(autoencoder.embed(x))),
+            pretrains=True,
         )
     )
 
@@ -130,5 +131,6 @@ def _stack(
                 schedule=plan.layers,
                 trains=[*stage, *([likelihood] if number == 0 else [])],
                 until=until / 2,
+                pretrains=True,
             )
         )

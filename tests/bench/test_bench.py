@@ -20,9 +20,11 @@ from deepclust.bench.run import Store, hash_of
 from deepclust.bench.spec import Configuration, Task, known_methods, read_spec
 from deepclust.bench.table import as_html, as_markdown, as_overview, read_published, read_records, replace_between
 from deepclust.bench.task import carry_out
+from deepclust.data.rows import as_rows
 from deepclust.engine import Schedule
 from deepclust.errors import InvalidParameterError
 from deepclust.methods import METHODS
+from deepclust.provenance import fingerprint_rows
 
 KEYS = {
     "method", "variant", "params", "config_hash", "dataset", "protocol", "fit_rows", "eval_rows", "seed", "metrics",
@@ -382,9 +384,28 @@ def test_train_test_protocol_measures_rows_that_were_not_fitted(monkeypatch, tmp
     assert record["start"]["accuracy"] > 0.3
 
 
+def test_pretrained_protocol_clusters_rows_that_networks_did_not_begin_with(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 255, (5300, 4, 4), dtype=np.uint8)  # samples are judged by other digits
+    monkeypatch.setitem(PROBLEMS, "mnist", Problem(lambda: (X, np.arange(5300) % 3), 3))
+    problem = Problem(lambda: (X[:300], np.arange(300) % 3), 3, others=lambda: X[300:])
+    monkeypatch.setitem(PROBLEMS, "mnist-test", problem)
+    params = {"pretrain__epochs": 1, "schedule__epochs": 1, "trainer__precision": "fp32"}
+    task = Task(Configuration("dec-first", "dec", params=params, protocol="pretrained"), "mnist-test", 0)
+    record = carry_out(task, tmp_path / "work")
+    assert (record["fit_rows"], record["eval_rows"], record["protocol"]) == (300, 300, "pretrained")
+    assert record["pretrain_data_sha256"] == fingerprint_rows(as_rows(X[300:]))
+
+
 def test_split_needs_a_published_split(tmp_path):
     (tmp_path / "s.toml").write_text('[[run]]\nname = "vade"\ndatasets = ["digits"]\nprotocol = "train-test"')
     with pytest.raises(InvalidParameterError, match="digits has no published split"):
+        read_spec(tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_text('[[run]]\nname = "vade"\ndatasets = ["mnist"]\nprotocol = "pretrained"')
+    with pytest.raises(InvalidParameterError, match="mnist has no training rows of its own"):
+        read_spec(tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_text('[[run]]\nname = "kmeans"\ndatasets = ["mnist-test"]\nprotocol = "pretrained"')
+    with pytest.raises(InvalidParameterError, match="kmeans has no networks to pretrain"):
         read_spec(tmp_path / "s.toml")
     (tmp_path / "s.toml").write_text('[[run]]\nname = "vade"\ndatasets = ["mnist"]\nprotocol = "half"')
     with pytest.raises(InvalidParameterError, match="protocol must be one of"):

@@ -15,16 +15,25 @@ from deepclust.data.sets import DATASETS, load_dataset, n_clusters_of
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows with labels for evaluation, the number of groups, and how many rows come first as the training part."""
+    """Rows with labels for evaluation, and the number of groups.
+
+    ``train_rows`` is how many rows come first as the training part, ``others`` loads such a part that is not among the
+    rows.
+    """
 
     load: Callable[[], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]
     n_clusters: int
     train_rows: int | None = None
+    others: Callable[[], npt.NDArray[Any]] | None = None
 
 
 def _public(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     data = load_dataset(name)
     return data.X, data.y
+
+
+def _first_of(name: str) -> npt.NDArray[Any]:
+    return load_dataset(name).X[: _TRAIN_ROWS[name]]
 
 
 def two_moons() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -59,8 +68,9 @@ _SMALL_FIRST = (
 )
 _SHAPES = {"two-moons": Problem(two_moons, 2), "nested-c": Problem(nested_c, 2)}
 _TRAIN_ROWS = {"mnist": 60_000, "fashion-mnist": 60_000, "usps": 7_291}
+_OTHERS = {"mnist-test": partial(_first_of, "mnist")}
 PROBLEMS: dict[str, Problem] = {
-    name: Problem(partial(_public, name), n_clusters_of(name), _TRAIN_ROWS.get(name))
+    name: Problem(partial(_public, name), n_clusters_of(name), _TRAIN_ROWS.get(name), _OTHERS.get(name))
     if name in DATASETS
     else _SHAPES[name]
     for name in _SMALL_FIRST

@@ -17,7 +17,7 @@ from deepclust.bench.problems import PROBLEMS
 from deepclust.errors import InvalidParameterError, shown
 from deepclust.methods import METHODS, Entry
 
-PROTOCOLS = ("transductive", "train-test")
+PROTOCOLS = ("transductive", "train-test", "pretrained")
 _PEERS = "deepclust.benchmark"  # the entry point group in which other packages offer methods to compare with
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "name": lambda value: isinstance(value, str) and bool(re.fullmatch(r"\w[\w.-]*", value)),
@@ -50,7 +50,8 @@ class Configuration:
         Time limit of one seed; None is none.
     protocol
         ``"transductive"``: fitted and measured on all rows; ``"train-test"``: fitted on the publisher's training rows,
-        measured on the test rows.
+        measured on the test rows; ``"pretrained"``: fitted and measured on all rows, its networks pretrained on the
+        training rows, which are not among them.
     """
 
     name: str
@@ -124,9 +125,15 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
     protocol = entry.get("protocol", PROTOCOLS[0])
     if protocol not in PROTOCOLS:
         raise InvalidParameterError(f"{path}, entry {name!r}: protocol must be one of {PROTOCOLS}. Got {protocol!r}.")
-    split = [dataset for dataset in entry["datasets"] if PROBLEMS[dataset].train_rows is None]
+    problems = {dataset: PROBLEMS[dataset] for dataset in entry["datasets"]}
+    split = [dataset for dataset, problem in problems.items() if problem.train_rows is None]
     if protocol == "train-test" and split:
         raise InvalidParameterError(f"{path}, entry {name!r}: {', '.join(split)} has no published split.")
+    alone = [dataset for dataset, problem in problems.items() if problem.others is None]
+    if protocol == "pretrained" and alone:
+        raise InvalidParameterError(f"{path}, entry {name!r}: {', '.join(alone)} has no training rows of its own.")
+    if protocol == "pretrained" and known_methods()[method].kind != "deep":
+        raise InvalidParameterError(f"{path}, entry {name!r}: {method} has no networks to pretrain.")
     configuration = Configuration(
         name=name,
         method=method,

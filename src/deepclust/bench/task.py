@@ -87,9 +87,11 @@ def carry_out(task: Task, work: Path, networks: Path | None = None) -> dict[str,
     if deep:
         shared = None if networks is None else str(networks)
         estimator.set_params(trainer__checkpoint_dir=str(work / "checkpoint"), trainer__cache_dir=shared)
+    others = problem.others if task.configuration.protocol == "pretrained" else None
+    more = {} if others is None else {"pretrain_on": others()}
     is_resumed = any((work / "checkpoint").glob("*.safetensors"))
     began = time.perf_counter()
-    labels = np.asarray(estimator.fit_predict(X[fit]), dtype=np.int64)
+    labels = np.asarray(estimator.fit_predict(X[fit], **more), dtype=np.int64)
     seconds = time.perf_counter() - began
     found = np.asarray(estimator.predict(X[new]), dtype=np.int64) if split else labels
     record: dict[str, Any] = {
@@ -143,6 +145,7 @@ def _deep_parts(estimator: Any, y: npt.NDArray[np.int64]) -> dict[str, Any]:
         "seconds": round(result.provenance["seconds"] + sum(event["seconds"] for event in taken), 2),
         "device": result.provenance["machine"] | {"precision": result.provenance["precision"]},
         "events": result.events,
+        **({"pretrain_data_sha256": other} if (other := result.provenance["pretrain_data_sha256"]) else {}),
     }
 
 

@@ -104,3 +104,16 @@ def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "$tuple":
         return tuple(_unpack(item, tensors) for item in value)
     return {_unpack(key, tensors): _unpack(item, tensors) for key, item in value}
+
+
+def plain(value: Any) -> Any:
+    """Give a stored result the types that a replay will have: named tuples become tuples, tensors copies."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value

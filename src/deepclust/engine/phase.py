@@ -57,6 +57,8 @@ class Phase:
     reconstruct
         What the phase learns to be the identity, from scaled rows to scaled rows; the engine then looks whether it
         does anything.
+    pretrains
+        Whether it sees the rows that were given for pretraining, where some were.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Phase:
     shared: str | None = None
     clusters: bool = False
     reconstruct: Callable[[Tensor], Tensor] | None = None
+    pretrains: bool = False
 
     def groups(self) -> list[dict[str, object]]:
         """Return optimiser groups; every parameter belongs to exactly one."""

@@ -20,7 +20,7 @@ from deepclust import together
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Rows
 from deepclust.engine.changes import change_of
-from deepclust.engine.checkpoint import digest_tensors
+from deepclust.engine.checkpoint import digest_tensors, plain
 from deepclust.engine.fabric import make_fabric
 from deepclust.engine.healing import Guard
 from deepclust.engine.inference import map_rows_together
@@ -30,7 +30,7 @@ from deepclust.engine.reading import Read, read_steps
 from deepclust.engine.reuse import Shelf
 from deepclust.engine.seeds import derive_seed
 from deepclust.engine.step import ObjectiveStep, add_terms, frozen_but, load_optimizer
-from deepclust.errors import InterruptedRun
+from deepclust.errors import InterruptedRun, NotSupportedError
 from deepclust.networks.scaler import Scaler
 from deepclust.provenance import versions
 
@@ -64,6 +64,8 @@ class Session:
         The partition that the clustering phase starts from, set by the recipe.
     n_clusters : int or None
         How many groups are looked for, where that is known.
+    pretrain_rows : Rows or None
+        What phases that pretrain see in place of the rows.
     """
 
     def __init__(self, trainer: Trainer, rows: Rows, scaler: Scaler, seed: int, fingerprint: dict[str, Any]) -> None:
@@ -73,8 +75,9 @@ class Session:
         self.seed = self.first_seed = seed
         self.start_labels: Tensor | None = None
         self.n_clusters: int | None = None
+        self.pretrain_rows: Rows | None = None
         self.device = trainer.resolve_device()
-        together.same_everywhere(fingerprint["data"], "rows")
+        together.same_everywhere(fingerprint["data"] + fingerprint.get("pretrain_data", ""), "rows")
         self.journal = together.from_first(lambda: Journal(trainer.checkpoint_dir, fingerprint))
         if not together.is_first():
             self.journal.follow()
@@ -103,11 +106,16 @@ class Session:
             When a value is not finite, and going back did not help or is not allowed.
         InterruptedRun
             When the run was asked to stop; the checkpoint has been written.
+        NotSupportedError
+            When there are rows to pretrain on, and training begins with something else.
         """
         name = self._scope + phase.name
         finished = self.journal.finished
+        if self.pretrain_rows is not None and not phase.pretrains and not finished:
+            raise NotSupportedError("Without a pretraining, as here, a method cannot pretrain on other rows.")
         if name not in finished:
-            self._run_or_take_over(phase, name)
+            with self.on(self.pretrain_rows if phase.pretrains and self.pretrain_rows is not None else self.rows):
+                self._run_or_take_over(phase, name)
             self.journal.finish(name, self._snapshot(phase.model))
         elif name == finished[-1]:
             self._restore(self.journal.boundary, phase.model)
@@ -149,7 +157,7 @@ class Session:
             self._check_stop()
             self._reseed(key, "before")
             self._watch(name, 0.0)
-            found = _plain(fn())
+            found = plain(fn())
             self.journal.remember(key, together.from_first(lambda: found))
             self._watch(name, 1.0)
         self._reseed(key)
@@ -175,9 +183,9 @@ class Session:
             self._scope, self.seed = outer, seed
 
     @contextmanager
-    def limited_to(self, rows: Tensor) -> Iterator[None]:
-        """Do what follows on these rows alone, as if there were no others."""
-        outer, self.rows = self.rows, self.rows.take(rows)
+    def on(self, rows: Rows) -> Iterator[None]:
+        """Do what follows on these rows, as if there were no others."""
+        outer, self.rows = self.rows, rows
         try:
             yield
         finally:
@@ -206,7 +214,7 @@ class Session:
         changes = {} if phase.schedule.augment is None else {"changes": change_of(self, phase.schedule) is not None}
         return {
             **changes,
-            "data": self.journal.fingerprint.get("data"),
+            "data": self.journal.fingerprint.get("pretrain_data" if self.rows is self.pretrain_rows else "data"),
             "scaling": digest_tensors(self.scaler.state_dict()),
             "seed": self.seed,
             "name": name,
@@ -229,7 +237,7 @@ class Session:
             phase,
             name,
             epochs,
-            lambda: _plain({**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}),
+            lambda: plain({**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}),
             lambda state: self._restore_all(state, phase, optimizer),
         )
         together.align(phase.model)
@@ -360,8 +368,8 @@ class Session:
                 item.load_state_dict(state["kept"][name])
 
     def _restore_all(self, state: Any, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
-        self._restore(_plain(state), phase.model)
-        load_optimizer(optimizer, _plain(state["optimizer"]))
+        self._restore(plain(state), phase.model)
+        load_optimizer(optimizer, plain(state["optimizer"]))
 
     def _pause(
         self, phase: Phase, name: str, at: Progress, step: int, optimizer: Any, totals: Any, guard: Guard
@@ -371,7 +379,7 @@ class Session:
         if self.journal.is_kept and (due or self._is_stopping):
             state = {**self._snapshot(phase.model), "optimizer": optimizer.state_dict()}
             place = {"phase": name, "epoch": at.epoch, "step": step, "guard": guard.state_dict()}
-            place["totals"] = _plain(totals)
+            place["totals"] = plain(totals)
             self.journal.write_progress(place, state)
         self._check_stop()
 
@@ -383,16 +391,3 @@ class Session:
         self._restore_all(moment["state"], phase, optimizer)
         guard.load_state_dict(moment.get("guard", {}))
         return moment["epoch"], moment["step"], moment["totals"], True
-
-
-def _plain(value: Any) -> Any:
-    """Give a stored result the types that a replay will have: named tuples become tuples, tensors copies."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value

@@ -259,6 +259,7 @@ class DEPICT(AbstractDeepClusterer):
                 trains=[model.network],
                 until=0.5,
                 reconstruct=lambda x: model.decode(model.embed(x)),
+                pretrains=True,
             )
         )
         # 2. Partition the clean codes, and turn the soft-max layer to the clusters.

@@ -210,7 +210,7 @@ class JULE(AbstractDeepClusterer):
         # Agglomeration knows no other rows than its own: of very many, a sample is clustered, and the network tells
         # which exemplars of it the others are near.
         session.once("sampled", lambda: session.note("partition of a sample", rows=len(chosen)))
-        with session.limited_to(chosen):
+        with session.on(session.rows.take(chosen)):
             self._merge_and_learn(model, session)
         session.start_labels = None
 

@@ -151,9 +151,7 @@ class TwoStage(AbstractDeepClusterer):
         # 1. Learn codes.
         if isinstance(model.network, Variational):
             trains: list[nn.Module] = [model.network, model.likelihood]
-            session.train(
-                Phase(name="pretrain", model=model, objective=self._bound, schedule=self.schedule, trains=trains)
-            )
+            session.train(Phase("pretrain", model, self._bound, self.schedule, trains, pretrains=True))
         else:
             pretrain(session, model, model.network, model.likelihood, self.schedule, noise=self.noise)
         # 2. Partition them.

@@ -171,6 +171,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 trains=[model.network, *classes, *judges],
                 until=0.4,
                 reconstruct=lambda x: model.row(model.embed(x)),
+                pretrains=True,
             )
         )
         # 2. Partition the codes; place class means and class networks.
