@@ -1,0 +1,45 @@
+"""DSCDAN: rounds of joint training, each on the graph of the codes that the one before has left."""
+
+import numpy as np
+import pytest
+import torch
+from tests.common.small import small
+
+from deepclust.methods import dual_autoencoder
+
+
+def rounds_of(X, rounds, monkeypatch, **params):
+    """Fit; return the model and the points that graphs were made of."""
+    points, walks = [], dual_autoencoder.graph_walks
+
+    def spy(session, codes, rule, name):
+        points.append(codes.clone())
+        return walks(session, codes, rule, name)
+
+    monkeypatch.setattr(dual_autoencoder, "graph_walks", spy)
+    model = small("dual_autoencoder", n_clusters=3, epochs=6).set_params(head__rounds=rounds, **params)
+    return model.fit(X), points
+
+
+def phases_of(model):
+    return list(dict.fromkeys(line["phase"] for line in model.result_.history))
+
+
+def test_every_round_has_the_graph_of_the_codes_before_it(blobs, monkeypatch):
+    X, _ = blobs
+    once, first = rounds_of(X, 1, monkeypatch, guide__hold=0.0)
+    assert phases_of(once) == ["pretrain", "settle", "cluster"]
+    twice, both = rounds_of(X, 2, monkeypatch, guide__hold=0.0)
+    assert phases_of(twice) == ["pretrain", "settle", "cluster-1", "cluster-2"]
+    assert torch.equal(first[0], both[0])
+    assert not torch.equal(both[0], both[1])
+    assert not np.array_equal(once.result_.embedding, twice.result_.embedding)
+
+
+@pytest.mark.parametrize(("hold", "guided"), [(0.25, (3, 0)), (0.5, (6, 0)), (0.75, (6, 3)), (1.0, (6, 6))])
+def test_guide_holds_for_its_share_of_all_rounds(hold, guided, blobs, monkeypatch):
+    model, _ = rounds_of(blobs[0], 2, monkeypatch, guide__hold=hold)
+    lines = [line for line in model.result_.history if line["phase"].startswith("cluster")]
+    for number, count in enumerate(guided, 1):
+        held = [line["guide"] > 0 for line in lines if line["phase"] == f"cluster-{number}"]
+        assert held == [True] * count + [False] * (6 - count)
