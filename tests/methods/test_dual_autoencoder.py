@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.common.small import small
 
+from deepclust.data.rows import as_rows
 from deepclust.methods import dual_autoencoder
 
 
@@ -43,3 +44,18 @@ def test_guide_holds_for_its_share_of_all_rounds(hold, guided, blobs, monkeypatc
     for number, count in enumerate(guided, 1):
         held = [line["guide"] > 0 for line in lines if line["phase"] == f"cluster-{number}"]
         assert held == [True] * count + [False] * (6 - count)
+
+
+def test_weights_by_variance_are_those_by_values_where_the_variance_is_one(blobs):
+    X, _ = blobs
+    scaler = small("dual_autoencoder", n_clusters=3, epochs=1).fit(X).scaler_
+    variance = scaler.variance(as_rows(X))
+    assert variance == pytest.approx(scaler(torch.from_numpy(X)).double().var(0, correction=0).sum().item(), rel=1e-5)
+    values = {"dual__clean": 2.0, "dual__relative": 3.0, "dual__noisy": 0.5, "dual__unit": "values"}
+    shares = {key: value * variance for key, value in values.items() if key != "dual__unit"}
+    one, other, third = (
+        small("dual_autoencoder", n_clusters=3, epochs=2).set_params(**params).fit(X).result_.embedding
+        for params in (values, {**shares, "dual__unit": "variance"}, {**values, "dual__unit": "variance"})
+    )
+    np.testing.assert_allclose(one, other, atol=1e-3)
+    assert not np.allclose(one, third, atol=1e-3)

@@ -62,6 +62,10 @@ class Scaler(nn.Module):
             x = x.float()
         return ((x - self.shift - self.shift_low) * self.scale).float()
 
+    def variance(self, rows: Rows) -> float:
+        """Return the variance of these rows in network units, summed over features."""
+        return float(np.square(rows.moments.std * self.scale.double().numpy()).sum())
+
     def inverse(self, x: Float32[Tensor, "b *shape"]) -> Float32[Tensor, "b *shape"]:
         """Bring network units back to the user's."""
         safe = torch.where(self.scale == 0, torch.ones_like(self.scale), self.scale)

@@ -160,13 +160,14 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
 
     def _recipe(self, model: DualModel, session: Session) -> None:
         # 1. Pretrain the dual auto-encoder.
+        unit = self.dual.unit_of(session.scaler.variance(session.rows))
         judges = model.discriminators if self.information.trained else []
         classes: list[Any] = [] if model.classifier is None else [model.classifier, model.means]
         session.train(
             Phase(
                 name="pretrain",
                 model=model,
-                objective=lambda model, batch: self._terms(model, batch.x, in_classes=not self.head.joint)[0],
+                objective=lambda model, batch: self._terms(model, batch.x, unit, in_classes=not self.head.joint)[0],
                 schedule=self.guide.pretrain,
                 trains=[model.network, *classes, *judges],
                 until=0.4,
@@ -185,9 +186,9 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             changed: list[Any] = [model.network, model.mapping, model.means, *judges]
             for number in range(self.head.rounds):
                 codes = session.map(model.embed, model) if number else codes
-                self._cut(model, session, codes, changed, labels, number)
+                self._cut(model, session, codes, changed, unit, labels, number)
         else:
-            self._cut(model, session, codes, [model.mapping], None)
+            self._cut(model, session, codes, [model.mapping], unit)
         raw = session.map(lambda x: model.raw(model.embed(x)), model)
         model.last.fitted(raw)
         if model.centers is not None:
@@ -211,7 +212,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             )
 
     def _terms(
-        self, model: DualModel, x: Tensor, *, in_classes: bool
+        self, model: DualModel, x: Tensor, unit: float = 1.0, *, in_classes: bool
     ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         """Return reconstructions, prior and information (eq. 6, 9, 13), clean codes, and where asked log classes."""
         rule = self.dual
@@ -223,12 +224,12 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         clean, shaken = model.row(mean), model.row(noisy)
         log_p = model.log_classes(mean) if in_classes else None
         terms = {
-            "clean": rule.clean * _squares(x, clean),
-            "relative": rule.relative * _squares(clean, shaken),
+            "clean": rule.clean / unit * _squares(x, clean),
+            "relative": rule.relative / unit * _squares(clean, shaken),
             "information": self.information.weight * model.information(h, middle, noisy),
         }
         if rule.noisy:
-            terms["noisy"] = rule.noisy * _squares(x, shaken)
+            terms["noisy"] = rule.noisy / unit * _squares(x, shaken)
         if log_p is not None:
             kl = kl_to_components(mean, log_var, model.means, torch.zeros_like(model.means))
             terms["prior"] = self.head.prior * (log_p.exp() * kl).sum(1).mean()
@@ -244,7 +245,8 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         session: Session,
         codes: Float[Tensor, "n d"],
         changed: list[Any],
-        labels: Int64[Tensor, " n"] | None,
+        unit: float,
+        labels: Int64[Tensor, " n"] | None = None,
         number: int = 0,
     ) -> None:
         """Train what is to change by the graph, and jointly by all other terms."""
@@ -260,7 +262,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 mean = codes[batch.index.cpu()].to(batch.x.device)
                 terms: dict[str, Tensor] = {}
             else:
-                terms, mean, log_p = self._terms(model, batch.x, in_classes=True)
+                terms, mean, log_p = self._terms(model, batch.x, unit, in_classes=True)
                 done = (number + batch.progress.share) / rounds
                 terms["guide"] = self.guide.cost(log_p, batch, labels, done)  # type: ignore[arg-type]
             # Where one network gives both, the classes of the terms above are what is made orthonormal.

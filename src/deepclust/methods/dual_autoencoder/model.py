@@ -65,6 +65,9 @@ class Dual(AbstractParameters):
         ``"additive"``: a sample of q(z|x); ``"multiplicative"``: each value times 1 plus ``spread`` times a normal one.
     spread
         Of multiplicative noise; the paper does not give it.
+    unit
+        What squared errors are counted in: ``"values"`` as they enter the network, or ``"variance"``: shares of the
+        variance of rows, so that weights serve images of any size and contrast.
     """
 
     clean: NonNegativeFloat = 2.5
@@ -72,6 +75,11 @@ class Dual(AbstractParameters):
     relative: NonNegativeFloat = 5.0
     noise: Literal["additive", "multiplicative"] = "additive"
     spread: NonNegativeFloat = 0.5
+    unit: Literal["values", "variance"] = field(default="values", metadata=ADDED)
+
+    def unit_of(self, variance: float) -> float:
+        """Return what squared errors are divided by, for rows of this variance, summed over values."""
+        return variance if self.unit == "variance" else 1.0
 
 
 @dataclass(frozen=True, repr=False)
