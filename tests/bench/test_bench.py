@@ -28,7 +28,7 @@ from deepclust.provenance import fingerprint_rows
 
 KEYS = {
     "method", "variant", "params", "config_hash", "dataset", "protocol", "fit_rows", "eval_rows", "seed", "metrics",
-    "start", "seconds", "resumed", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
+    "start", "seconds", "phases", "peak_mb", "device", "versions", "git", "dirty", "data_sha256",
 }  # fmt: skip
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 KILLS = int(os.environ.get("DEEPCLUST_KILLS", "5"))  # make torture: 20
@@ -137,7 +137,7 @@ def test_runs_that_are_killed_give_the_records_of_one_that_is_not(spec, tmp_path
     records = stripped(whole)
     assert len(records) == 7
     content = json.loads((whole / "nested-c" / "vade-short" / "seed0.json").read_text())
-    assert content.keys() >= KEYS
+    assert content.keys() >= {*KEYS, "resumed"}, "records made before it was kept lack the last"
     assert {"accuracy", "purity", "nmi", "nmi_geometric", "ari", "ami", "n_clusters_used"} <= content["metrics"].keys()
     assert content["start"]["accuracy"] > 0
     rng, broken = np.random.default_rng(0), tmp_path / "broken"
