@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from deepclust import together
-from deepclust.data.rows import Rows, Spec, as_rows
+from deepclust.data.rows import Rows, Spec, as_rows, as_rows_like
 from deepclust.data.stored import as_stored
 from deepclust.engine.inference import map_rows
 from deepclust.engine.schedule import Schedule
@@ -104,7 +104,7 @@ class AbstractDeepClusterer(
         check_parameters(self)
         rows = self._rows(X, reset=True)
         self._check_rows(rows)
-        others = None if pretrain_on is None else self._others(pretrain_on, rows)
+        others = None if pretrain_on is None else as_rows_like(pretrain_on, rows, owner=type(self).__name__)
         if others is not None:  # the network must know the range of both
             low, high = min(rows.spec.low, others.spec.low), max(rows.spec.high, others.spec.high)
             rows = dataclasses.replace(rows, spec=dataclasses.replace(rows.spec, low=low, high=high))
@@ -329,18 +329,6 @@ class AbstractDeepClusterer(
                 "Give it rows like those it was fitted on."
             )
         return rows
-
-    def _others(self, X: Any, rows: Rows) -> Rows:
-        """Check rows to pretrain on."""
-        owner, X = type(self).__name__, as_stored(X)
-        channels = rows.layout.channels if _ndim(X) == 4 else None
-        others = as_rows(X, channels=channels, owner=f"The pretraining of {owner}")
-        if others.layout.shape != rows.layout.shape:
-            raise InvalidDataError(
-                f"{owner} cannot pretrain on rows of shape {others.layout.shape} to cluster rows of shape "
-                f"{rows.layout.shape}. Give rows of the same shape."
-            )
-        return others
 
     def _check_rows(self, rows: Rows) -> None:
         owner, n = type(self).__name__, len(rows)

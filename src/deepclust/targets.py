@@ -28,9 +28,9 @@ class Refresh(AbstractParameters):
     target_tolerance
         Or when the mean square of the targets' change is below this.
     drift
-        Where the model was held to a start for a while: a larger share of rows than this must not have another cluster
-        than halfway between being let go and the end of the phase. A partition that still moves then will not settle;
-        the model goes back to where it was let go, and is held for the rest. None lets it drift.
+        Share of rows, for models that were held to a start at first. Clusters halfway between letting go and the end of
+        the phase are remembered; where more than this share has another cluster later, the partition counts as one that
+        will not settle: the model goes back to where it was let go, and is held for the rest. None lets it drift.
     """
 
     steps: Count | Auto = "auto"

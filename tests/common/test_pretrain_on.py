@@ -18,7 +18,7 @@ def both():
     return centres[y] + rng.normal(0, 0.3, (64, 6)), centres[y][::-1] + rng.normal(0, 0.4, (64, 6))
 
 
-@pytest.mark.parametrize("name", [name for name in DEEP if name not in ("jule", "spectralnet")])
+@pytest.mark.parametrize("name", [name for name in DEEP if name != "jule"])
 def test_first_phase_alone_sees_other_rows(name, both, monkeypatch):
     X, others = both
     seen, step = {}, Session._step
@@ -78,5 +78,8 @@ def test_wrong_rows_and_methods_without_pretraining_are_refused(both):
         VaDE(4).fit(X, pretrain_on=others[:, :3])
     with pytest.raises(InvalidDataError, match="The pretraining of VaDE"):
         VaDE(4).fit(X, pretrain_on=np.where(others > 1, np.nan, others))
-    with pytest.raises(NotSupportedError, match="Without a pretraining"):
+    bytes_ = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
+    with pytest.raises(InvalidDataError, match=r"images of fractions from 0 to .* images of integers .* same units"):
+        VaDE(4).fit(bytes_, pretrain_on=bytes_ / 255)
+    with pytest.raises(NotSupportedError, match="no pretraining with these parameters"):
         JULE(4).fit(X, pretrain_on=others)

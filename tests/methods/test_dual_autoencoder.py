@@ -46,7 +46,7 @@ def test_guide_holds_for_its_share_of_all_rounds(hold, guided, blobs, monkeypatc
         assert held == [True] * count + [False] * (6 - count)
 
 
-def test_weights_by_variance_are_those_by_values_where_the_variance_is_one(blobs):
+def test_weights_by_variance_are_weights_by_values_times_the_variance(blobs):
     X, _ = blobs
     scaler = small("dual_autoencoder", n_clusters=3, epochs=1).fit(X).scaler_
     variance = scaler.variance(as_rows(X))

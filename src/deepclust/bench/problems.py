@@ -32,7 +32,7 @@ def _public(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     return data.X, data.y
 
 
-def _first_of(name: str) -> npt.NDArray[Any]:
+def _training_rows_of(name: str) -> npt.NDArray[Any]:
     return load_dataset(name).X[: _TRAIN_ROWS[name]]
 
 
@@ -68,7 +68,7 @@ _SMALL_FIRST = (
 )
 _SHAPES = {"two-moons": Problem(two_moons, 2), "nested-c": Problem(nested_c, 2)}
 _TRAIN_ROWS = {"mnist": 60_000, "fashion-mnist": 60_000, "usps": 7_291}
-_OTHERS = {"mnist-test": partial(_first_of, "mnist")}
+_OTHERS = {"mnist-test": partial(_training_rows_of, "mnist")}
 PROBLEMS: dict[str, Problem] = {
     name: Problem(partial(_public, name), n_clusters_of(name), _TRAIN_ROWS.get(name), _OTHERS.get(name))
     if name in DATASETS

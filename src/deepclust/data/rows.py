@@ -200,6 +200,39 @@ def as_rows(X: Any, *, channels: Channels | None = None, owner: str = "deepclust
     return Rows(array, layout, spec, moments)
 
 
+def as_rows_like(X: Any, like: Rows, *, owner: str) -> Rows:
+    """Check rows that a network is to pretrain on before it sees others.
+
+    Parameters
+    ----------
+    X
+        As for `as_rows`.
+    like
+        The others.
+    owner
+        Who asks, for the error messages.
+
+    Raises
+    ------
+    InvalidDataError
+        For what `as_rows` refuses, rows of another shape, and images in other units.
+    """
+    channels = like.layout.channels if len(like.layout.shape) == 3 else None
+    rows = as_rows(X, channels=channels, owner=f"The pretraining of {owner}")
+    if rows.layout.shape != like.layout.shape:
+        raise InvalidDataError(
+            f"{owner} cannot pretrain on rows of shape {rows.layout.shape} to cluster rows of shape "
+            f"{like.layout.shape}. Give rows of the same shape."
+        )
+    if rows.spec.is_image and rows.spec.integer != like.spec.integer:
+        theirs, ours = ("integers" if spec.integer else "fractions" for spec in (rows.spec, like.spec))
+        raise InvalidDataError(
+            f"{owner} cannot pretrain on images of {theirs} from {rows.spec.low:g} to {rows.spec.high:g} to cluster "
+            f"images of {ours} from {like.spec.low:g} to {like.spec.high:g}. Give both in the same units."
+        )
+    return rows
+
+
 def _as_array(X: Any, owner: str) -> Any:
     """Turn any accepted container into an array or CSR matrix of numbers, without copying where possible."""
     if isinstance(X, Tensor):

@@ -112,7 +112,7 @@ class Session:
         name = self._scope + phase.name
         finished = self.journal.finished
         if self.pretrain_rows is not None and not phase.pretrains and not finished:
-            raise NotSupportedError("Without a pretraining, as here, a method cannot pretrain on other rows.")
+            raise NotSupportedError("This method has no pretraining with these parameters. Leave out 'pretrain_on'.")
         if name not in finished:
             with self.on(self.pretrain_rows if phase.pretrains and self.pretrain_rows is not None else self.rows):
                 self._run_or_take_over(phase, name)
