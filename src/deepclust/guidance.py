@@ -135,4 +135,4 @@ class Guide(AbstractParameters):
         """
         if labels is None or (batch.progress.share if done is None else done) >= self.hold:
             return torch.zeros((), device=log_p.device)
-        return self.pull * F.nll_loss(log_p, labels.to(batch.index.device)[batch.index])
+        return self.pull * F.nll_loss(log_p, batch.take(labels))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from deepclust.data.batch import Batch
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
 from deepclust.params import ADDED, AbstractParameters, Auto, Count, NonNegativeFloat, PositiveFloat, ShareBelowOne
@@ -130,9 +131,9 @@ class Targets:
         self._let_go, self._halfway, self._is_back = None, None, True
         return True
 
-    def of(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b k"]:
-        """Return the targets of these rows."""
-        return self.p[index.cpu()].to(index.device)
+    def of(self, batch: Batch) -> Float[Tensor, "b k"]:
+        """Return the targets of a step's rows."""
+        return batch.take(self.p)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""

@@ -64,7 +64,8 @@ def test_targets_are_made_of_all_rows_without_noise(blobs):
     )
     assert not targets.refresh(), "there is nothing to compare the first with"
     assert torch.equal(made[0], q)
-    assert torch.equal(targets.of(torch.tensor([4, 2])), sharpened(q)[[4, 2]])
+    batch = Batch(torch.zeros(2, 1), torch.tensor([4, 2]), Progress(0, 1, 0, 1))
+    assert torch.equal(targets.of(batch), sharpened(q)[[4, 2]])
     assert targets.refresh(), "nothing has moved"
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deepclust import together
-from deepclust.data.batch import Batch, Progress
+from deepclust.data.batch import Batch, Progress, send
 from deepclust.data.rows import Rows
 from deepclust.engine.changes import change_of
 from deepclust.engine.checkpoint import digest_tensors, plain
@@ -283,13 +283,12 @@ class Session:
         self, module: Any, optimizer: Any, phase: Phase, read: Read, at: Progress, slower: float
     ) -> dict[str, Tensor]:
         index, share = read.numbers, read.share
-        x = self.scaler(read.x)
-        x = (x.pin_memory() if self.device == "cuda" else x).to(self.device, non_blocking=True)
+        x = send(self.scaler(read.x), self.device)
         x = x if self._change is None else self._change.apply(x)
         for group in optimizer.optimizer.param_groups:
             group["lr"] = phase.schedule.rate(at.epoch, at.step, at.steps) * group["rate"] * slower
-        module.module.progress = at
-        terms: dict[str, Tensor] = module(x, index.to(self.device))
+        module.module.progress, module.module.numbers = at, index
+        terms: dict[str, Tensor] = module(x, send(index, self.device))
         optimizer.zero_grad()
         loss = torch.stack(list(terms.values())).sum()
         self._fabric.backward(loss if share.weight == 1 else loss * share.weight)
@@ -299,7 +298,7 @@ class Session:
             nn.utils.clip_grad_norm_(parameters, phase.schedule.clip_norm)
         optimizer.step()
         if phase.after_step is not None:
-            phase.after_step(Batch(x, index, at))
+            phase.after_step(Batch(x, index, at, index))
         if together.world_size() > 1:
             asked, elapsed = float(self._stop_asked), self.journal.elapsed
             terms, (stop, seconds) = together.mean_of_terms(terms, share, stop=asked, elapsed=elapsed)

@@ -21,10 +21,11 @@ class ObjectiveStep(nn.Module):
         self.model = phase.model
         self.objective = phase.objective
         self.progress = Progress(0, 1, 0, 1)
+        self.numbers: Tensor | None = None
 
     def forward(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Return the objective's terms."""
-        return dict(self.objective(self.model, Batch(x, index, self.progress)))
+        return dict(self.objective(self.model, Batch(x, index, self.progress, self.numbers)))
 
 
 def add_terms(totals: dict[str, Tensor] | None, terms: dict[str, Tensor], rows: int) -> dict[str, Tensor]:

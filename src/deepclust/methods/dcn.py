@@ -173,7 +173,7 @@ class DCN(AbstractDeepClusterer):
     def _loss(self, model: DCNModel, batch: Batch, members: Members) -> Mapping[str, Tensor]:
         """Return reconstruction and distance, for the clusters as they are."""
         z = model.embed(batch.x)
-        own = model.head.centers[members.labels[batch.index.cpu()].to(z.device)]
+        own = model.head.centers[batch.take(members.labels)]
         return {
             "reconstruction": model.likelihood.nll(model.network.decode(z), batch.x).mean(),
             "distance": self.weight * 0.5 * (z - own).square().sum(1).mean(),

@@ -255,7 +255,7 @@ class DEC(_Embedded):
 
     def _loss(self, model: EmbeddedModel, batch: Batch, targets: Targets) -> Mapping[str, Tensor]:
         log_q = model.log_assign(model.embed(batch.x))
-        return {"divergence": divergence_from_targets(targets.of(batch.index), log_q).mean()}
+        return {"divergence": divergence_from_targets(targets.of(batch), log_q).mean()}
 
 
 class IDEC(_Embedded):
@@ -310,7 +310,7 @@ class IDEC(_Embedded):
 
     def _loss(self, model: EmbeddedModel, batch: Batch, targets: Targets) -> Mapping[str, Tensor]:
         z = model.embed(batch.x)
-        divergence = divergence_from_targets(targets.of(batch.index), model.log_assign(z))
+        divergence = divergence_from_targets(targets.of(batch), model.log_assign(z))
         x_hat = model.network.decode(z)
         return {
             "reconstruction": model.likelihood.nll(x_hat, batch.x).mean(),

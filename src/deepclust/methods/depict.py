@@ -240,7 +240,7 @@ class DEPICT(AbstractDeepClusterer):
             Phase(
                 name=name,
                 model=model,
-                objective=lambda model, batch: self._loss(model, batch, targets.of(batch.index)),
+                objective=lambda model, batch: self._loss(model, batch, targets.of(batch)),
                 schedule=schedule,
                 trains=[model],
                 before_epoch=targets.refresh,
@@ -272,7 +272,7 @@ class DEPICT(AbstractDeepClusterer):
             Phase(
                 name="settle",
                 model=model,
-                objective=lambda model, batch: self._loss(model, batch, sure[batch.index.cpu()].to(batch.x.device)),
+                objective=lambda model, batch: self._loss(model, batch, batch.take(sure)),
                 schedule=self.settle,
                 trains=[model],
                 until=0.6,

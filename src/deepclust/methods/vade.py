@@ -234,7 +234,7 @@ class VaDE(AbstractDeepClusterer):
         log_weights = model.mixture.log_weights
         held = None
         if labels is not None and batch.progress.share < self.handover.hold:
-            held = labels.to(batch.index.device)[batch.index]
+            held = batch.take(labels)
         if held is not None:
             log_q = _decided(held, self.n_clusters)
         elif self.posterior == "exact":

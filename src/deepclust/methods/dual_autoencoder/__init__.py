@@ -201,9 +201,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         self, model: DualModel, session: Session, codes: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]
     ) -> None:
         def agree(model: DualModel, batch: Batch) -> Mapping[str, Tensor]:
-            index = batch.index.cpu()
-            log_p = model.log_classes(codes[index].to(batch.x.device))
-            return {"agree": F.nll_loss(log_p, labels[index].to(batch.x.device))}
+            return {"agree": F.nll_loss(model.log_classes(batch.take(codes)), batch.take(labels))}
 
         net = model.mapping if model.classifier is None else model.classifier
         if not model.is_tanh or model.classifier is not None:
@@ -259,7 +257,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
 
         def loss(model: DualModel, batch: Batch) -> Mapping[str, Tensor]:
             if labels is None:
-                mean = codes[batch.index.cpu()].to(batch.x.device)
+                mean = batch.take(codes)
                 terms: dict[str, Tensor] = {}
             else:
                 terms, mean, log_p = self._terms(model, batch.x, unit, in_classes=True)

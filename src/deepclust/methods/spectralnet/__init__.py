@@ -198,7 +198,7 @@ class SpectralNet(AbstractDeepClusterer):
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
             if model.seeing is None:
-                z = gathered(model.distances_of(codes[batch.index.cpu()].to(batch.x.device)))
+                z = gathered(model.distances_of(batch.take(codes)))
             else:
                 z = gathered(model.metric(batch.x))
             anchor, mate, other = z.tensor_split(3)
@@ -226,7 +226,7 @@ class SpectralNet(AbstractDeepClusterer):
         walks = graph_walks(session, points, rule)
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
-            raw = gathered(model.raw_of(codes[batch.index.cpu()].to(batch.x.device)))
+            raw = gathered(model.raw_of(batch.take(codes)))
             y = raw.double() @ model.last.fitted(raw)
             left, right = y.tensor_split(2)
             m = min(len(left), len(right))
@@ -245,7 +245,7 @@ class SpectralNet(AbstractDeepClusterer):
         scale = session.once("scale", measure)["scale"] if rule.scale == "median" else None
 
         def loss(model: SpectralNetModel, batch: Batch) -> Mapping[str, Tensor]:
-            raw = gathered(model.raw_of(codes[batch.index.cpu()].to(batch.x.device)))
+            raw = gathered(model.raw_of(batch.take(codes)))
             first, second = raw.tensor_split(2)
             weights = model.last.fitted(first)
             near = points[gathered(batch.index).cpu()].to(batch.x.device).tensor_split(2)[1]
