@@ -172,6 +172,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 trains=[model.network, *classes, *judges],
                 until=0.4,
                 reconstruct=lambda x: model.row(model.embed(x)),
+                shared=f"{self.dual!r}, {self.information!r}, unit {unit!r}" if self.head.joint else None,
                 pretrains=True,
             )
         )
