@@ -186,7 +186,9 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             self._settle(model, session, codes, labels)
             changed: list[Any] = [model.network, model.mapping, model.means, *judges]
             for number in range(self.head.rounds):
-                codes = session.map(model.embed, model) if number else codes
+                if number:
+                    codes = session.map(model.embed, model)
+                    labels = session.map(model.assign, model).argmax(1) if self.head.renew else labels
                 self._cut(model, session, codes, changed, unit, labels, number)
         else:
             self._cut(model, session, codes, [model.mapping], unit)
@@ -262,7 +264,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 terms: dict[str, Tensor] = {}
             else:
                 terms, mean, log_p = self._terms(model, batch.x, unit, in_classes=True)
-                done = (number + batch.progress.share) / rounds
+                done = batch.progress.share if self.head.renew else (number + batch.progress.share) / rounds
                 terms["guide"] = self.guide.cost(log_p, batch, labels, done)  # type: ignore[arg-type]
             # Where one network gives both, the classes of the terms above are what is made orthonormal.
             shared = labels is not None and model.classifier is None and not model.is_tanh

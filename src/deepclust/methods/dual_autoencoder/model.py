@@ -107,6 +107,9 @@ class SpectralHead(AbstractParameters):
         Schedule by which the network first learns the partition of the codes.
     rounds
         Of joint training, each on the graph of the codes that the one before has left.
+    renew
+        Later rounds are guided by the classes that the one before has left, each for its own first part; otherwise the
+        first partition guides for one part of all rounds together.
     """
 
     hidden: tuple[Count, ...] = (1024, 1024, 512)
@@ -118,6 +121,7 @@ class SpectralHead(AbstractParameters):
     orthonormal: Orthonormal = _RULE
     settle: Schedule = _SETTLE
     rounds: Count = field(default=1, metadata=ADDED)
+    renew: bool = field(default=False, metadata=ADDED)
 
 
 class DualModel(UnitClassModel):
