@@ -108,8 +108,7 @@ class SpectralHead(AbstractParameters):
     rounds
         Of joint training, each on the graph of the codes that the one before has left.
     renew
-        Later rounds are guided by the classes that the one before has left, each for its own first part; otherwise the
-        first partition guides for one part of all rounds together.
+        Whether later rounds, where still guided, are so by the classes that the one before has left.
     """
 
     hidden: tuple[Count, ...] = (1024, 1024, 512)
