@@ -264,7 +264,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 terms: dict[str, Tensor] = {}
             else:
                 terms, mean, log_p = self._terms(model, batch.x, unit, in_classes=True)
-                done = (number + batch.progress.share) / rounds
+                done = batch.progress.share if self.head.renew else (number + batch.progress.share) / rounds
                 terms["guide"] = self.guide.cost(log_p, batch, labels, done)  # type: ignore[arg-type]
             # Where one network gives both, the classes of the terms above are what is made orthonormal.
             shared = labels is not None and model.classifier is None and not model.is_tanh

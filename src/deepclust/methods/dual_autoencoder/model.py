@@ -108,7 +108,8 @@ class SpectralHead(AbstractParameters):
     rounds
         Of joint training, each on the graph of the codes that the one before has left.
     renew
-        Whether later rounds, where still guided, are so by the classes that the one before has left.
+        Later rounds are guided by the classes that the one before has left, each for its own first part; otherwise the
+        first partition guides for one part of all rounds together.
     """
 
     hidden: tuple[Count, ...] = (1024, 1024, 512)
