@@ -31,6 +31,8 @@ def shortened(parameters, short):
     }
     if isinstance(getattr(parameters, "hidden", None), (tuple, str)):
         inner["hidden"] = (32, 16)
+    if isinstance(getattr(parameters, "rounds", None), int):
+        inner["rounds"] = min(2, parameters.rounds)
     return parameters(**inner) if inner else parameters
 
 
