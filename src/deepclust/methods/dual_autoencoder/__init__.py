@@ -28,7 +28,7 @@ symbol                         meaning                                  name in 
 Deviations
 ----------
 The discriminators are trained, as the paper says and its program does not. By default a linkage of the codes' graph
-gives the first classes, and step 3 has four rounds: each takes the graph of the codes that the one before has left,
+gives the first classes, and step 3 has three rounds: each takes the graph of the codes that the one before has left,
 whose edges give the pairs of a step, and in its first half is led by the classes that the one before has left. Squared
 errors count as shares of the rows' variance; a step's local discriminator looks at 16 places of the map; images are
 shifted and turned a little before every joint step. ``augment=None`` in the schedule is the plain method. Presets:
@@ -120,13 +120,13 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         dual: Dual = Dual(clean=130.0, relative=264.0, unit="variance"),
         information: Information = Information(),
-        head: SpectralHead = SpectralHead(rounds=4, renew=True),
+        head: SpectralHead = SpectralHead(rounds=3, renew=True),
         affinity: Affinity = Affinity(neighbors=10, scale_neighbor=5, walk=1),
         guide: Guide = Guide(
             pretrain=Schedule(epochs=Budget(least_steps=1_000, most_steps=10_000), decay=Cosine(), clip_norm=5.0)
         ),
         schedule: Schedule = Schedule(
-            epochs=Budget(passes=50, least_steps=500, most_steps=1_500),
+            epochs=Budget(passes=50, least_steps=500, most_steps=2_000),
             batch_size=512,
             decay=Cosine(),
             clip_norm=5.0,
