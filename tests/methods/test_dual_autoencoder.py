@@ -89,3 +89,23 @@ def test_weights_by_variance_are_weights_by_values_times_the_variance(blobs):
     )
     np.testing.assert_allclose(one, other, atol=1e-3)
     assert not np.allclose(one, third, atol=1e-3)
+
+
+def test_a_pretrained_network_serves_what_differs_later_alone(blobs, tmp_path):
+    X, _ = blobs
+
+    def fit(folder=tmp_path, **params):
+        where = {} if folder is None else {"trainer__cache_dir": str(folder)}
+        model = small("dual_autoencoder", n_clusters=3, epochs=3).set_params(**where, **params).fit(X)
+        return model.result_.embedding, any(event["kind"] == "taken over" for event in model.result_.events)
+
+    first, taken = fit()
+    assert not taken
+    same, taken = fit()
+    assert taken
+    np.testing.assert_array_equal(first, same)
+    other, taken = fit(head__weight=0.5)
+    assert taken
+    np.testing.assert_array_equal(other, fit(None, head__weight=0.5)[0])
+    for different in ({"dual__clean": 1.0}, {"information__weight": 0.5}, {"head__joint": False}):
+        assert not fit(**different)[1]
