@@ -131,8 +131,8 @@ class Guide(AbstractParameters):
     ) -> Float[Tensor, ""]:
         """Return the mean cross-entropy to the partition, weighted; zero once so much is done that it is let go.
 
-        ``done`` is the phase's share where nothing else is said.
+        ``done`` is the phase's share where nothing else is said. Rows labelled -1 cost nothing.
         """
         if labels is None or (batch.progress.share if done is None else done) >= self.hold:
             return torch.zeros((), device=log_p.device)
-        return self.pull * F.nll_loss(log_p, batch.take(labels))
+        return self.pull * F.nll_loss(log_p, batch.take(labels), ignore_index=-1, reduction="none").mean()

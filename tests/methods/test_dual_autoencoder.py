@@ -6,9 +6,11 @@ import torch
 from tests.common.small import small
 
 from deepclust import Callback
+from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import as_rows
 from deepclust.guidance import Guide
 from deepclust.methods import dual_autoencoder
+from deepclust.methods.dual_autoencoder import SpectralHead
 
 
 def rounds_of(X, rounds, monkeypatch, **params):
@@ -74,6 +76,24 @@ def test_renewed_classes_guide_every_round_for_its_own_part(renew, monkeypatch):
     assert all(torch.equal(labels, wanted) for labels, _ in seen[1])
     shares = [np.mean([guided for _, guided in seen[number]]) for number in (0, 1)]
     assert shares == ([0.5, 0.5] if renew else [1.0, 0.0])
+
+
+def test_surest_rows_of_every_class_are_led():
+    p = torch.softmax(2 * torch.randn(1_000, 3, generator=torch.Generator().manual_seed(0)), 1)
+    classes, led = p.argmax(1), SpectralHead(sure=0.75).renewed(p)
+    for own in range(3):
+        most = p[classes == own].amax(1)
+        kept = led[classes == own] >= 0
+        assert kept.sum() == len(most) - len(most) // 4
+        assert most[kept].min() >= most[~kept].max()
+    assert torch.equal(led[led >= 0], classes[led >= 0])
+    assert torch.equal(SpectralHead().renewed(p), classes)
+
+    at = Progress(0, 1, 0, 10)
+    batch, guide = Batch(p, torch.arange(1_000), at), Guide(pull=2.0)
+    costs = torch.where(led >= 0, -p.log().gather(1, classes.unsqueeze(1)).squeeze(1), 0.0)
+    assert guide.cost(p.log(), batch, led).item() == pytest.approx(2 * costs.mean().item(), rel=1e-5)
+    assert guide.cost(p.log(), batch, torch.full_like(led, -1)) == 0
 
 
 def test_weights_by_variance_are_weights_by_values_times_the_variance(blobs):

@@ -189,7 +189,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             for number in range(self.head.rounds):
                 if number:
                     codes = session.map(model.embed, model)
-                    labels = session.map(model.assign, model).argmax(1) if self.head.renew else labels
+                    labels = self.head.renewed(session.map(model.assign, model)) if self.head.renew else labels
                 self._cut(model, session, codes, changed, unit, labels, number)
         else:
             self._cut(model, session, codes, [model.mapping], unit)

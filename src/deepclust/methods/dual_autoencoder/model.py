@@ -19,7 +19,7 @@ from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.networks.orthonormal import Orthonormal, OrthonormalLayer
 from deepclust.networks.precision import full_precision
 from deepclust.objectives.information import information_cost
-from deepclust.params import ADDED, AbstractParameters, Count, NonNegativeFloat
+from deepclust.params import ADDED, AbstractParameters, Count, NonNegativeFloat, PositiveShare
 from deepclust.partition import diagonal_moments
 from deepclust.together import gathered, own
 
@@ -110,6 +110,8 @@ class SpectralHead(AbstractParameters):
     renew
         Later rounds are guided by the classes that the one before has left, each for its own first part; otherwise the
         first partition guides for one part of all rounds together.
+    sure
+        Share of the rows of every class, those most surely in it, that renewed classes guide; the others find theirs.
     """
 
     hidden: tuple[Count, ...] = (1024, 1024, 512)
@@ -122,6 +124,15 @@ class SpectralHead(AbstractParameters):
     settle: Schedule = _SETTLE
     rounds: Count = field(default=1, metadata=ADDED)
     renew: bool = field(default=False, metadata=ADDED)
+    sure: PositiveShare = field(default=1.0, metadata=ADDED)
+
+    def renewed(self, p: Float[Tensor, "n k"]) -> Int64[Tensor, " n"]:
+        """Return the class of every row that is among the surest of its class, and -1 for the others."""
+        most, labels = p.max(1)
+        for number in range(p.shape[1]):
+            rows = (labels == number).nonzero().squeeze(1)
+            labels[rows[most[rows].argsort(stable=True)[: int((1 - self.sure) * len(rows))]]] = -1
+        return labels
 
 
 class DualModel(UnitClassModel):
