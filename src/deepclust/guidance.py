@@ -126,13 +126,8 @@ class Guide(AbstractParameters):
         """Return the weight of the divergences at this moment."""
         return min(1.0, batch.progress.share / self.warmup) if self.warmup else 1.0
 
-    def cost(
-        self, log_p: Float[Tensor, "b k"], batch: Batch, labels: Int64[Tensor, " n"] | None, done: float | None = None
-    ) -> Float[Tensor, ""]:
-        """Return the mean cross-entropy to the partition, weighted; zero once so much is done that it is let go.
-
-        ``done`` is the phase's share where nothing else is said. Rows labelled -1 cost nothing.
-        """
-        if labels is None or (batch.progress.share if done is None else done) >= self.hold:
+    def cost(self, log_p: Float[Tensor, "b k"], batch: Batch, labels: Int64[Tensor, " n"] | None) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy to the partition, weighted; zero once let go, and for rows labelled -1."""
+        if labels is None or batch.progress.share >= self.hold:
             return torch.zeros((), device=log_p.device)
         return self.pull * F.nll_loss(log_p, batch.take(labels), ignore_index=-1, reduction="none").mean()

@@ -18,8 +18,17 @@ from deepclust.bench.generation import generation_metrics
 from deepclust.bench.problems import PROBLEMS, TUNING, Problem
 from deepclust.bench.run import Store, hash_of
 from deepclust.bench.spec import Configuration, Task, known_methods, read_spec
-from deepclust.bench.table import as_html, as_markdown, as_overview, read_published, read_records, replace_between
-from deepclust.bench.task import carry_out
+from deepclust.bench.table import (
+    Summary,
+    as_html,
+    as_markdown,
+    as_overview,
+    mark_former,
+    read_published,
+    read_records,
+    replace_between,
+)
+from deepclust.bench.task import carry_out, make_estimator, settings_of
 from deepclust.data.rows import as_rows
 from deepclust.engine import Schedule
 from deepclust.errors import InvalidParameterError
@@ -292,6 +301,35 @@ def test_tables_hold_means_over_seeds_and_published_numbers(tmp_path):
     (store.folder / "nested-c" / "kmeans" / "seed0.json").unlink()
     with pytest.raises(ValueError, match=r"must hold seeds 0\.\.n-1"):
         read_records(store.folder)
+
+
+def test_records_of_settings_that_have_changed_since_are_marked(tmp_path):
+    store, specs = Store(tmp_path / "records"), tmp_path / "specs"
+    specs.mkdir()
+    spec = specs / "some.toml"
+    text = '[[run]]\nname = "kmeans"\ndatasets = ["nested-c"]\nparams = {{ n_init = {} }}\n'
+    text += '[[run]]\nname = "vade"\ndatasets = ["nested-c"]\nparams = {{ n_init = {} }}\n'
+    (specs / "published.toml").write_text("[[published]]\n")
+    spec.write_text(text.format(3, 1))
+    for task in read_spec(spec):
+        if task.seed == 0:
+            settings = json.loads(json.dumps(settings_of(make_estimator(task, 2)), default=str))
+            store.write(task, {"seed": 0, "params": settings, "config_hash": hash_of(task)})
+
+    def former():
+        return [s.name for s in mark_former(read_records(store.folder), specs) if s.is_former]
+
+    assert former() == []
+    spec.write_text(text.format(4, 1))
+    assert former() == ["kmeans"]
+    spec.write_text(text.format(3, 2))
+    assert former() == ["vade"]
+    spec.write_text(text.format(3, 1).replace("kmeans", "gmm"))
+    assert former() == [], "nothing is known of what no spec names"
+    _, content = record(tmp_path, 0)
+    marked = [Summary("nested-c", "kmeans", [content], is_former=True)]
+    assert "| `kmeans`§ |" in as_markdown(marked, [])
+    assert "(1)§ |" in as_overview(marked)
 
 
 def test_text_between_marks_is_replaced():

@@ -6,16 +6,19 @@ import json
 import math
 import statistics
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from deepclust.bench.problems import PROBLEMS
+from deepclust.bench.spec import Task, config_hash, known_methods, read_spec
+from deepclust.bench.task import make_estimator, settings_of
 from deepclust.errors import InvalidDataError
 
 CUT_SHORT = "†"  # follows what was reached when a time limit ended a run before its schedule did
 ON_ACCELERATOR = "‡"  # follows seconds on a GPU, which compare with no others
+FORMER = "§"  # follows the name where settings have changed since
 _HEADINGS = (
     "configuration",
     "accuracy at the start",
@@ -37,6 +40,7 @@ class Summary:
     dataset: str
     name: str
     records: list[dict[str, Any]]
+    is_former: bool = False
 
     def mean(self, metric: str, part: str = "metrics") -> float | None:
         """Return the mean over seeds of a metric of the end or the start."""
@@ -84,6 +88,28 @@ def read_records(folder: Path) -> list[Summary]:
     return found
 
 
+def mark_former(summaries: list[Summary], specs: Path) -> list[Summary]:
+    """Mark what no longer has the settings that the specs of a folder give it.
+
+    Of baselines, parameters that a release of another package has added or taken away do not count.
+    """
+    tasks: dict[tuple[str, str], Task] = {}
+    for path in sorted(specs.glob("*.toml")):
+        if "run" in tomllib.loads(path.read_text(encoding="utf-8")):
+            tasks.update({(task.dataset, task.configuration.name): task for task in read_spec(path)})
+    return [replace(s, is_former=_is_former(s.records[0], tasks.get((s.dataset, s.name)))) for s in summaries]
+
+
+def _is_former(record: dict[str, Any], task: Task | None) -> bool:
+    if task is None:
+        return False
+    now = settings_of(make_estimator(task, PROBLEMS[task.dataset].n_clusters))
+    if known_methods()[task.configuration.method].kind == "deep":
+        return bool(record["config_hash"] != config_hash(now))
+    then = record["params"]
+    return any(then[key] != now[key] for key in then.keys() & now.keys())
+
+
 def read_published(path: Path) -> list[dict[str, Any]]:
     """Read the published numbers: data set, method, accuracy, nmi, source, version of the data, how sure."""
     if not path.is_file():
@@ -111,7 +137,7 @@ def as_html(summaries: list[Summary], published: list[dict[str, Any]]) -> str:
 def as_overview(summaries: list[Summary]) -> str:
     """Return one table of accuracies: a line a configuration, a column a data set, seeds in brackets."""
     datasets = [name for name in PROBLEMS if any(s.dataset == name for s in summaries)]
-    cells = {(s.name, s.dataset): f"{_pm(s, 'accuracy')} ({len(s.records)})" for s in summaries}
+    cells = {(s.name, s.dataset): f"{_pm(s, 'accuracy')} ({len(s.records)})" + FORMER * s.is_former for s in summaries}
     names = sorted({summary.name for summary in summaries})
     grid = [["accuracy", *datasets]]
     grid += [[f"`{name}`", *(cells.get((name, dataset), "") for dataset in datasets)] for name in names]
@@ -135,7 +161,11 @@ def _ours(summaries: list[Summary]) -> Grid:
     grid = [list(_HEADINGS)]
     for summary in sorted(summaries, key=lambda summary: -(summary.mean("accuracy") or 0)):
         start = summary.mean("accuracy", "start")
-        cells = [f"`{summary.name}`", "" if start is None else f"{start:.3f}", _pm(summary, "accuracy")]
+        cells = [
+            f"`{summary.name}`" + FORMER * summary.is_former,
+            "" if start is None else f"{start:.3f}",
+            _pm(summary, "accuracy"),
+        ]
         cells += [f"{summary.standard_error('accuracy'):.3f}"]
         cells += [f"{summary.mean(metric):.3f}" for metric in ("nmi", "ari", "purity")]
         seconds = statistics.fmean(record["seconds"] for record in summary.records)
@@ -182,7 +212,7 @@ th, td {{ text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #8
 <h1>Quality</h1>
 <p>Made by <code>deepclust bench table</code> from the records. Means ± standard deviations over seeds. Labels were used
 for these numbers only. †: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have
-shared.</p>
+shared. §: settings of this configuration have changed since; it is to be run again.</p>
 {body}
 </body></html>
 """

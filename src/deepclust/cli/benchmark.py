@@ -15,12 +15,14 @@ Spec = Annotated[Path, typer.Argument(help="A TOML file of what to run.")]
 Records = Annotated[Path, typer.Option(help="Folder of the records.")]
 _RECORDS = Path("benchmarks/quality/records")
 _PUBLISHED = Path("benchmarks/quality/published.toml")
+_SPECS = Path("benchmarks/quality")
 _TABLE = Path("benchmarks/quality/TABLE.md")
 _HEAD = """# Quality
 
 Made by `deepclust bench table` from the records beside this file; do not edit. Means ± standard deviations over seeds
 0..n-1. Accuracy matches clusters to labels one to one (Hungarian method). Labels were used for these numbers only.
-†: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have shared.
+†: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have shared. §: settings of
+this configuration have changed since; it is to be run again.
 
 """
 
@@ -67,6 +69,7 @@ def status(spec: Spec, records: Records = _RECORDS) -> None:
 def table(
     records: Records = _RECORDS,
     published: Annotated[Path, typer.Option(help="TOML file of published numbers.")] = _PUBLISHED,
+    specs: Annotated[Path, typer.Option(help="Folder of the specs that say what settings are now.")] = _SPECS,
     out: Annotated[Path, typer.Option(help="Markdown file to write; the same as .html goes beside it.")] = _TABLE,
     readme: Annotated[Path, typer.Option(help="File whose marked part gets the overview.")] = Path("README.md"),
     check: Annotated[bool, typer.Option(help="Write nothing; fail if a file differs.")] = False,
@@ -77,12 +80,13 @@ def table(
         as_html,
         as_markdown,
         as_overview,
+        mark_former,
         read_published,
         read_records,
         replace_between,
     )
 
-    summaries, theirs = read_records(records), read_published(published)
+    summaries, theirs = mark_former(read_records(records), specs), read_published(published)
     files = {out: _HEAD + as_markdown(summaries, theirs), out.with_suffix(".html"): as_html(summaries, theirs)}
     if readme.is_file() and summaries:
         files[readme] = replace_between(readme.read_text(), "bench", as_overview(summaries))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 
@@ -36,7 +36,7 @@ class Batch:
     progress: Progress
     numbers: Int64[Tensor, " b"] | None = None
 
-    def take(self, table: Tensor) -> Tensor:
+    def take(self, table: Shaped[Tensor, "n *values"]) -> Shaped[Tensor, "b *values"]:
         """Return these rows' part of a tensor with an entry for every row of the data; it comes to where ``x`` is."""
         if table.device == self.index.device:
             return table[self.index]

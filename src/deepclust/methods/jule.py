@@ -241,7 +241,7 @@ class JULE(AbstractDeepClusterer):
 
     def _train(self, model: JULEModel, session: Session, labels: Int64[Tensor, " n"], period: int) -> None:
         def loss(model: JULEModel, batch: Batch) -> Mapping[str, Tensor]:
-            own = labels[gathered(batch.index).cpu()].to(batch.index.device)
+            own = gathered(batch.take(labels))
             triplets = pair_triplets(own, self.triplet.negatives)
             z = gathered(model.embed(batch.x))
             return {"triplet": triplet_loss(z, triplets, gamma=self.triplet.gamma, margin=self.triplet.margin)}

@@ -265,8 +265,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 terms: dict[str, Tensor] = {}
             else:
                 terms, mean, log_p = self._terms(model, batch.x, unit, in_classes=True)
-                done = batch.progress.share if self.head.renew else (number + batch.progress.share) / rounds
-                terms["guide"] = self.guide.cost(log_p, batch, labels, done)  # type: ignore[arg-type]
+                terms["guide"] = self.guide.cost(log_p, batch, labels)  # type: ignore[arg-type]
             # Where one network gives both, the classes of the terms above are what is made orthonormal.
             shared = labels is not None and model.classifier is None and not model.is_tanh
             raw = gathered(log_p.exp() if shared else model.raw(mean))  # type: ignore[union-attr]

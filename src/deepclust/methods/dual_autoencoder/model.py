@@ -106,10 +106,9 @@ class SpectralHead(AbstractParameters):
     settle
         Schedule by which the network first learns the partition of the codes.
     rounds
-        Of joint training, each on the graph of the codes that the one before has left.
+        Of joint training, each on the graph of the codes that the one before has left, and guided in its first part.
     renew
-        Later rounds are guided by the classes that the one before has left, each for its own first part; otherwise the
-        first partition guides for one part of all rounds together.
+        Whether later rounds are guided by the classes that the one before has left, or by the first partition as well.
     sure
         Share of the rows of every class, those most surely in it, that renewed classes guide; the others find theirs.
     """

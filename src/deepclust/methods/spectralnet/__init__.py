@@ -248,7 +248,7 @@ class SpectralNet(AbstractDeepClusterer):
             raw = gathered(model.raw_of(batch.take(codes)))
             first, second = raw.tensor_split(2)
             weights = model.last.fitted(first)
-            near = points[gathered(batch.index).cpu()].to(batch.x.device).tensor_split(2)[1]
+            near = gathered(batch.take(points)).tensor_split(2)[1]
             graph = batch_affinity(near, rule, scale)
             return {"cut": spectral_cost(second.double() @ weights, graph, normalized=self.mapping.normalized)}
 
