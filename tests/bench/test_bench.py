@@ -328,8 +328,10 @@ def test_records_of_settings_that_have_changed_since_are_marked(tmp_path):
     assert former() == [], "nothing is known of what no spec names"
     _, content = record(tmp_path, 0)
     marked = [Summary("nested-c", "kmeans", [content], is_former=True)]
-    assert "| `kmeans`§ |" in as_markdown(marked, [])
-    assert "(1)§ |" in as_overview(marked)
+    accuracy = f"{content['metrics']['accuracy']:.3f}"
+    assert f"| {accuracy}§ |" in as_markdown(marked, [])
+    assert f"<td>{accuracy}§</td>" in as_html(marked, [])
+    assert f"| {accuracy}§ (1) |" in as_overview(marked)
 
 
 def test_text_between_marks_is_replaced():

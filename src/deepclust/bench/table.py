@@ -18,7 +18,7 @@ from deepclust.errors import InvalidDataError
 
 CUT_SHORT = "†"  # follows what was reached when a time limit ended a run before its schedule did
 ON_ACCELERATOR = "‡"  # follows seconds on a GPU, which compare with no others
-FORMER = "§"  # follows the name where settings have changed since
+FORMER = "§"  # follows what was reached with settings that have changed since
 _HEADINGS = (
     "configuration",
     "accuracy at the start",
@@ -137,7 +137,7 @@ def as_html(summaries: list[Summary], published: list[dict[str, Any]]) -> str:
 def as_overview(summaries: list[Summary]) -> str:
     """Return one table of accuracies: a line a configuration, a column a data set, seeds in brackets."""
     datasets = [name for name in PROBLEMS if any(s.dataset == name for s in summaries)]
-    cells = {(s.name, s.dataset): f"{_pm(s, 'accuracy')} ({len(s.records)})" + FORMER * s.is_former for s in summaries}
+    cells = {(s.name, s.dataset): f"{_pm(s, 'accuracy')} ({len(s.records)})" for s in summaries}
     names = sorted({summary.name for summary in summaries})
     grid = [["accuracy", *datasets]]
     grid += [[f"`{name}`", *(cells.get((name, dataset), "") for dataset in datasets)] for name in names]
@@ -162,7 +162,7 @@ def _ours(summaries: list[Summary]) -> Grid:
     for summary in sorted(summaries, key=lambda summary: -(summary.mean("accuracy") or 0)):
         start = summary.mean("accuracy", "start")
         cells = [
-            f"`{summary.name}`" + FORMER * summary.is_former,
+            f"`{summary.name}`",
             "" if start is None else f"{start:.3f}",
             _pm(summary, "accuracy"),
         ]
@@ -177,7 +177,7 @@ def _ours(summaries: list[Summary]) -> Grid:
 
 def _pm(summary: Summary, metric: str) -> str:
     spread = f" ± {summary.std(metric):.3f}" if len(summary.records) > 1 else ""
-    return f"{summary.mean(metric):.3f}{spread}" + CUT_SHORT * summary.is_cut_short
+    return f"{summary.mean(metric):.3f}{spread}" + CUT_SHORT * summary.is_cut_short + FORMER * summary.is_former
 
 
 def _theirs(entries: list[dict[str, Any]]) -> Grid:
