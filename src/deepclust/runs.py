@@ -50,6 +50,7 @@ class Request:
     max_seconds: float | None = None
     params: dict[str, Any] = field(default_factory=dict)
     read: ReadOptions = field(default_factory=ReadOptions)
+    pretrain_on: str | None = None
 
     def estimator(self, trainer: Trainer) -> Any:
         """Make the estimator that was asked for."""
@@ -182,19 +183,34 @@ def perform(
         The metrics; empty in all but the first of several processes, which alone writes.
     """
     request = run.request
-    loaded = read_input(request.source, request.read, watch=(lambda s: watch("reading", s)) if watch else None)
+    reading = (lambda share: watch("reading", share)) if watch else None
+    loaded = read_input(request.source, request.read, watch=reading)
+    others = None
+    if request.pretrain_on is not None:
+        others = read_input(
+            request.pretrain_on, _read_like(loaded, request.read), encoder=loaded.encoder, watch=reading
+        ).X
     trainer = Trainer(
         device=request.device,  # type: ignore[arg-type]
         max_seconds=request.max_seconds,
         checkpoint_dir=run.folder / "checkpoint",
         callbacks=callbacks,
     )
-    estimator = request.estimator(trainer).fit(loaded.X)
+    estimator = request.estimator(trainer).fit(loaded.X, pretrain_on=others)
     if not together.is_first():
         return {}
     metrics = measure(estimator.result_, loaded.y)
     _write_results(run, request, loaded, estimator, metrics, watch)
     return metrics
+
+
+def _read_like(loaded: Loaded, read: ReadOptions) -> ReadOptions:
+    """Say how rows that only the network is to learn from are read, so that they are like those that were."""
+    read = dataclasses.replace(read, labels=None, id_column=None)
+    if loaded.id_name != "path":
+        return read
+    height, width, *colours = loaded.X.shape[1:]
+    return dataclasses.replace(read, image_size=(height, width), image_mode="rgb" if colours else "grey")
 
 
 def measure(result: Any, y: npt.NDArray[Any] | None) -> dict[str, Any]:
@@ -224,7 +240,13 @@ def _write_results(
         np.save(file, result.embedding)
     write_json(folder / "history.json", result.history)
     write_json(folder / "metrics.json", metrics)
-    provenance = {**result.provenance, "input": request.source, "events": result.events, "notes": loaded.notes}
+    provenance = {
+        **result.provenance,
+        "input": request.source,
+        "pretrain_on": request.pretrain_on,
+        "events": result.events,
+        "notes": loaded.notes,
+    }
     write_json(folder / "provenance.json", provenance)
     write_report(folder / "report.html", estimator, loaded, metrics, watch=watch)
     write_sheets(folder, estimator, loaded.X)

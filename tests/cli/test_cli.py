@@ -81,6 +81,50 @@ def test_finished_run_resumes_at_once_and_existing_runs_are_kept(run, table, tmp
     assert (tmp_path / "precious" / "file").read_text() == "keep"
 
 
+def test_a_network_may_learn_from_more_rows_than_are_clustered(run, table, tmp_path):
+    more = tmp_path / "more.csv"
+    more.write_text("b,a\n" + "\n".join(f"{b:.3f},{a:.3f}" for a, b in np.random.default_rng(1).normal(size=(90, 2))))
+    options = ["-k", 3, "--id", "name", "--labels", "group", *QUICK]
+    code, _, said = run("fit", table, *options, "--pretrain-on", more, "--out", tmp_path / "run")
+    assert code == 0, said
+    provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert provenance["pretrain_on"] == str(more)
+    assert provenance["pretrain_data_sha256"] not in (None, provenance["data_sha256"])
+    assert provenance["rows"] == 60
+    more.write_text("a\n1\n2\n")
+    code, _, said = run("fit", table, *options, "--pretrain-on", more, "--out", tmp_path / "other")
+    assert code == 3
+    assert "lacks 1 column" in said
+    assert not (tmp_path / "other").exists()
+    code, _, said = run("fit", table, *options, "--pretrain-on", tmp_path / "none", "--out", tmp_path / "other")
+    assert code == 3
+    assert not (tmp_path / "other").exists()
+
+
+def test_images_to_learn_from_are_made_as_large_as_those_to_cluster(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for folder, size, mode in (("few", 8, "L"), ("more", 11, "RGB")):
+        (tmp_path / folder).mkdir()
+        for number in range(24):
+            pixels = rng.integers(0, 255, (size, size) if mode == "L" else (size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    arguments = [
+        "fit",
+        tmp_path / "few",
+        "-k",
+        2,
+        "--pretrain-on",
+        tmp_path / "more",
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+    ]
+    code, _, said = run(*arguments)
+    assert code == 0, said
+    provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert (provenance["shape"], provenance["rows"]) == ([8, 8], 24)
+
+
 def test_folder_of_images_from_fit_to_samples(run, tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "pictures"

@@ -29,8 +29,9 @@ _HOME = Path("runs")
 def ask(asked: dict[str, Any], options: dict[str, Any], out: Path | None, *, overwrite: bool, quiet: bool) -> Path:
     """Check the request and make its run folder; nothing is left where the request is wrong."""
     source = asked["source"]
-    if source not in DATASETS:
-        asked = {**asked, "source": str(Path(source).resolve())}
+    for what in ("source", "pretrain_on"):
+        if asked[what] is not None and asked[what] not in DATASETS:
+            asked = {**asked, what: str(Path(asked[what]).resolve())}
     if options["labels"] and Path(options["labels"]).is_file():
         options = {**options, "labels": str(Path(options["labels"]).resolve())}
     request = Request(**asked, read=ReadOptions(**options))

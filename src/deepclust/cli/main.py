@@ -78,6 +78,12 @@ def fit(
         typer.Option(metavar="FILE|COLUMN", help="Labels, for evaluation only; 'folder' takes images' subfolders."),
     ] = None,
     id_column: Annotated[str | None, typer.Option("--id", metavar="COLUMN", help="Column that names rows.")] = None,
+    pretrain_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INPUT", help="More rows of the same kind; the network learns from them, none is clustered."
+        ),
+    ] = None,
     data_key: DataKey = None,
     missing: Annotated[str, typer.Option(help="Missing numbers of a table: error, mean or median.")] = "error",
     categorical: Annotated[str, typer.Option(help="Text columns of a table: error, onehot or drop.")] = "error",
@@ -111,6 +117,7 @@ def fit(
     }
     asked = {
         "source": source,
+        "pretrain_on": pretrain_on,
         "method": method,
         "n_clusters": k,
         "seed": seed,
