@@ -1,5 +1,6 @@
 """The page holds what it should and loads nothing."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -45,6 +46,24 @@ def test_summary_counts_every_row_and_keeps_the_map_small():
     assert summary["map"]["points"].shape == (90, 2)
     assert {row.name for card in summary["clusters"] if card["size"] for row in card["features"]} <= set("abcde")
     assert "external" not in summary["metrics"]
+
+
+def test_labels_of_another_number_than_the_clusters_are_told_with_their_purity():
+    X = np.random.default_rng(0).random((90, 5))
+    model = fitted(X, MLP(hidden=(8,), latent=2))
+    used = len(np.unique(model.labels_))
+
+    def told(y):
+        loaded = Loaded(name="x", X=X, y=y)
+        return dict(summarize(model, loaded, measure(model.result_, y))["sentences"])
+
+    assert told(np.arange(90) % used).keys() >= {"against_start"}
+    assert "kinds_differ" not in told(np.arange(90) % used)
+    differ = told(np.arange(90) % (used + 2))["kinds_differ"]
+    assert (differ["kinds"], differ["used"]) == (str(used + 2), str(used))
+    assert not {"against", "against_start", "kinds_differ"} & told(None).keys()
+    model.result_ = dataclasses.replace(model.result_, start_labels=None)
+    assert "against" in told(np.arange(90) % used)
 
 
 def test_joining_clusters_is_not_told_as_training_that_moved_rows():

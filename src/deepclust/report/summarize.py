@@ -69,7 +69,15 @@ def summarize(
         "n": len(result.labels),
         "k": len(names),
         "used": metrics["internal"]["n_clusters_used"],
-        "sentences": sentences(result, metrics, names, estimator.result_.labels, stability, len(others)),
+        "sentences": sentences(
+            result,
+            metrics,
+            names,
+            estimator.result_.labels,
+            stability,
+            len(others),
+            kinds=None if loaded.y is None else len(np.unique(loaded.y)),
+        ),
         "notes": loaded.notes,
         "metrics": metrics,
         "clusters": clusters,
@@ -96,10 +104,12 @@ def sentences(
     found: npt.NDArray[np.int64],
     stability: npt.NDArray[np.float64] | None = None,
     others: int = 0,
+    kinds: int | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
     """Say what was found, how sure the model is, and what to doubt: keys of texts with their values.
 
-    ``found`` are the clusters as training left them, before people joined any: a join moves no row.
+    ``found`` are the clusters as training left them, before people joined any: a join moves no row. ``kinds`` is how
+    many different labels were given.
     """
     internal, sizes = metrics["internal"], np.sort(result.sizes)[::-1]
     used, k = internal["n_clusters_used"], len(set(names))
@@ -114,9 +124,7 @@ def sentences(
     if result.start_labels is not None:
         moved = 1.0 - accuracy(result.start_labels, found)
         said.append(("moved", {"share": percent(moved)}) if moved >= 0.0005 else ("stayed", {}))
-        if "external" in metrics and "start" in metrics:
-            before, after = metrics["start"]["accuracy"], metrics["external"]["accuracy"]
-            said.append(("against_start", {"before": f"{before:.3f}", "after": f"{after:.3f}"}))
+    said += _against_labels(metrics, used, kinds)
     torn = least_apart(result.proba, result.labels)
     if torn is not None and torn.share >= 0.005:
         said.append(("close", {"a": names[torn.a], "b": names[torn.b], "share": percent(torn.share)}))
@@ -133,6 +141,19 @@ def sentences(
     if any(event["kind"] == "time limit" for event in result.events):
         said.append(("out_of_time", {}))
     return [*said, *_healed(result.events, names)]
+
+
+def _against_labels(metrics: dict[str, Any], used: int, kinds: int | None) -> list[tuple[str, dict[str, Any]]]:
+    if "external" not in metrics:
+        return []
+    after, purity = (f"{metrics['external'][name]:.3f}" for name in ("accuracy", "purity"))
+    if "start" in metrics:
+        said = [("against_start", {"before": f"{metrics['start']['accuracy']:.3f}", "after": after})]
+    else:
+        said = [("against", {"after": after})]
+    if kinds is not None and kinds != used:
+        said.append(("kinds_differ", {"kinds": str(kinds), "used": str(used), "purity": purity}))
+    return said
 
 
 def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
