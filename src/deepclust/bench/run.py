@@ -155,7 +155,8 @@ def run_tasks(
                     return
                 say(f"{place} ...")
                 store.log_seen(task)
-            record = {**_in_process(task, work, threads), **_code_state()}
+            state = _code_state()  # what runs is what lies there now; people go on working meanwhile
+            record = {**_in_process(task, work, threads), **state}
             with one_at_a_time:
                 store.write(task, record, seeds=seeds[task.dataset, task.configuration.name])
                 say(f"{place}: {_line(record)}")
