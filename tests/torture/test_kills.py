@@ -97,7 +97,7 @@ def is_root_with_mounts(folder):
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not IS_FULL, reason="minutes; by default a limit on files' sizes stands in for it in tests/cli")
-@pytest.mark.parametrize("room", [5, 30, 90, 160])
+@pytest.mark.parametrize("room", [5, 30, 60, 90])
 def test_a_disk_that_fills_up_loses_no_earlier_checkpoint(room, data, tmp_path):
     """A real file system of so many MiB; the run goes on from its checkpoint where there is room again."""
     disk = tmp_path / "disk"
