@@ -17,10 +17,13 @@ from pathlib import Path
 RECORDS = Path(__file__).with_name("records")
 
 
-def anonymous_mb() -> float:
-    """Return the process's own memory."""
-    with open("/proc/self/smaps_rollup") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024
+def anonymous_mb(process: int | str = "self") -> float:
+    """Return a process's own memory; 0 where it has ended."""
+    try:
+        with open(f"/proc/{process}/smaps_rollup") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("Anonymous:")), 0) / 1024
+    except OSError:
+        return 0.0
 
 
 def measure(path: str, method: str, rows: int | None) -> dict:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from fit import anonymous_mb
 
 RECORDS = Path(__file__).with_name("records")
 BARE_ROWS = 200_000
@@ -35,15 +36,6 @@ def bare_rate(run: Path, X: np.ndarray) -> float:
         for _ in range(count):
             model.model_.assign(x)
         return count * CHUNK / (time.monotonic() - began)
-
-
-def anonymous_mb(pid: int) -> float:
-    """Return a process's own memory; pages of the mapped file, which the system takes back, are not in it."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("Anonymous:")), 0) / 1024
-    except OSError:  # it has ended
-        return 0.0
 
 
 def watched(command: list[str]) -> list[float]:

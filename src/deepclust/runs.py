@@ -187,9 +187,10 @@ def perform(
     loaded = read_input(request.source, request.read, watch=reading)
     others = None
     if request.pretrain_on is not None:
-        others = read_input(
-            request.pretrain_on, _read_like(loaded, request.read), encoder=loaded.encoder, watch=reading
-        ).X
+        more = read_input(request.pretrain_on, _read_like(loaded, request.read), encoder=loaded.encoder, watch=reading)
+        others = more.X
+        told = [f"{note} (rows to learn from)" for note in more.notes]
+        loaded = dataclasses.replace(loaded, notes=[*loaded.notes, *told])
     trainer = Trainer(
         device=request.device,  # type: ignore[arg-type]
         max_seconds=request.max_seconds,

@@ -119,9 +119,12 @@ def test_images_to_learn_from_are_made_as_large_as_those_to_cluster(run, tmp_pat
         tmp_path / "run",
         *QUICK,
     ]
-    code, _, said = run(*arguments)
+    (tmp_path / "more" / "bad.png").write_bytes(b"no picture")
+    assert run(*arguments)[0] == 3
+    code, _, said = run(*arguments, "--skip-bad")
     assert code == 0, said
     provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert any("bad.png" in note and "to learn from" in note for note in provenance["notes"])
     assert (provenance["shape"], provenance["rows"]) == ([8, 8], 24)
 
 
