@@ -6,7 +6,6 @@ dtype that the user gave, so that a memory map stays on disk and bytes stay byte
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from jaxtyping import Int64, Shaped
 from sklearn.utils import check_array
 from torch import Tensor
 
+from deepclust.data.paging import ask_for, map_of
 from deepclust.data.stored import as_stored
 from deepclust.errors import InvalidDataError
 
@@ -121,16 +121,11 @@ class Rows:
     @property
     def is_stored(self) -> bool:
         """Whether the rows lie on disk, and are read when they are asked for."""
-        source = self.source
-        while isinstance(source, np.ndarray):
-            if isinstance(source, np.memmap):
-                return True
-            source = source.base
-        return isinstance(source, mmap.mmap)
+        return map_of(self.source) is not None
 
     def gather(self, index: Int64[Tensor, " b"]) -> Shaped[Tensor, "b *shape"]:
         """Return the rows of these numbers, as a fresh tensor."""
-        return self._tensor(self.source[index.numpy()])
+        return self._tensor(self._picked(index))
 
     def slice(self, start: int, stop: int) -> Shaped[Tensor, "b *shape"]:
         """Return rows ``start`` to ``stop``."""
@@ -138,7 +133,12 @@ class Rows:
 
     def take(self, index: Int64[Tensor, " b"]) -> Rows:
         """Return the rows of these numbers as rows of their own, with the moments of all."""
-        return replace(self, source=self.source[index.numpy()], spec=replace(self.spec, n=len(index)))
+        return replace(self, source=self._picked(index), spec=replace(self.spec, n=len(index)))
+
+    def _picked(self, index: Tensor) -> Any:
+        numbers = index.numpy()
+        ask_for(self.source, numbers)
+        return self.source[numbers]
 
     def _tensor(self, block: Any) -> Tensor:
         return torch.from_numpy(_dense(block, self.layout))
