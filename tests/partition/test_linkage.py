@@ -193,3 +193,21 @@ def test_one_scale_makes_every_nearest_neighbour_count():
     graph = global_affinity(points, 5)
     assert graph.toarray().max(axis=1).min() >= 1e-5
     np.testing.assert_allclose(transition_matrix(graph).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("kind", [DegreeLinkage, PathIntegralLinkage])
+def test_pairs_that_are_gone_are_swept_out_and_change_nothing(kind, monkeypatch):
+    z, _ = make_blobs(300, 5, centers=6, random_state=0)
+    trees, most = [], []
+    for room in (lambda heap: 10**9, lambda heap: 0):
+        monkeypatch.setattr("deepclust.partition.linkage._crowded", room)
+        linkage = kind((local_affinity if kind is DegreeLinkage else global_affinity)(z, 20), z)
+        held = []
+        while len(linkage.members) > 2:
+            linkage.merge_best()
+            held.append(len(linkage.heap))
+        trees.append(linkage.tree())
+        most.append(held[len(held) // 2])
+    np.testing.assert_array_equal(trees[0].children, trees[1].children)
+    np.testing.assert_array_equal(trees[0].affinities, trees[1].affinities)
+    assert most[1] < most[0]

@@ -51,6 +51,7 @@ from deepclust.partition.linkage import DegreeLinkage, agglomerate
 from deepclust.partition.path_integral import PathIntegralLinkage
 
 _VOTERS = 5  # nearest training rows that decide about a new one
+_BLOCK = 4096  # rows that are brought to the scale of one at a time
 
 Matrix = npt.NDArray[np.floating[Any]]
 
@@ -128,8 +129,11 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
             share = self.variance if self.variance < 1 else None
             self.pca_ = PCA(share, svd_solver="full").fit(self._scaled(x))
         self.points_ = self._prepared(x)
+        del x  # as large as what comes after
         # 2. Build the graph. 3. Start from its 1-nearest-neighbour components.
-        graph = (local_affinity if self.linkage == "degree" else global_affinity)(self.points_, self._count(len(x)))
+        graph = (local_affinity if self.linkage == "degree" else global_affinity)(
+            self.points_, self._count(len(self.points_))
+        )
         linkage = (DegreeLinkage if self.linkage == "degree" else PathIntegralLinkage)(graph, self.points_)
         # 4. Merge until k clusters are left.
         self.labels_ = agglomerate(linkage, self.n_clusters, self.outlier_share)
@@ -171,9 +175,12 @@ class GraphAgglomeration(ClusterMixin, BaseEstimator):
         if reset:
             self.mean_ = self._origin(rows)
             self.span_: float = (rows.spec.high - rows.spec.low) or 1.0
-        # In double precision first: single would lose features far from zero.
-        scaled = (rows.slice(0, len(rows)).double().flatten(1).numpy() - self.mean_) / self.span_
-        return np.asarray(scaled, dtype=np.float32)
+        scaled = np.empty((len(rows), rows.spec.size), dtype=np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            block = rows.slice(start, start + _BLOCK).double().flatten(1).numpy()
+            # In double precision first: single would lose features far from zero.
+            scaled[start : start + _BLOCK] = (block - self.mean_) / self.span_
+        return scaled
 
     def _origin(self, rows: Rows) -> Matrix:
         """Return what is subtracted from every row."""

@@ -124,6 +124,7 @@ class AbstractLinkage(ABC):
             self._link(c, self._linked(c))
         for c in self.members:
             self._push(c, above=c)
+        self._most = _crowded(self.heap)
 
     @abstractmethod
     def affinity(self, a: int, b: int) -> float:
@@ -168,6 +169,11 @@ class AbstractLinkage(ABC):
             self.near[other] -= {a, b}
         self._link(c, around | self._linked(c))
         self._push(c)
+        if len(self.heap) > self._most:
+            # What waits is in one order, whatever lies between: pairs that are gone take nothing but memory.
+            self.heap = [entry for entry in self.heap if entry[1] in self.members and entry[2] in self.members]
+            heapq.heapify(self.heap)
+            self._most = _crowded(self.heap)
 
     def _link(self, c: int, others: set[int]) -> None:
         self.near[c] |= others
@@ -229,6 +235,11 @@ class AbstractLinkage(ABC):
         """Return how the clusters came about."""
         children = np.array([merge[:2] for merge in self.merges], dtype=np.int64).reshape(-1, 2)
         return MergeTree(self.first, children, np.array([merge[2] for merge in self.merges], dtype=np.float64))
+
+
+def _crowded(heap: list[tuple[float, int, int, bool]]) -> int:
+    """Return how many entries a heap may have before those that are gone are worth sweeping out."""
+    return 1_000 + len(heap) * 5 // 4
 
 
 class DegreeLinkage(AbstractLinkage):
