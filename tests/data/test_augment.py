@@ -129,3 +129,13 @@ def test_left_open_images_are_changed_where_clusters_are_wider(fine, digits, mon
     asked = DEC(k, **{**common, "schedule": open_(augment=Affine())})
     asked.fit(X)
     assert len(seen) > 1, "who asks for a change gets it"
+    seen.clear()
+    DEC(k, **{**common, "schedule": open_(augment=Affine(scale=0.15, careful=True))}).fit(X)
+    assert set(seen[1:]) == (set() if fine else {50}), "with care, where they bear it"
+
+
+def test_a_careful_change_leaves_flat_rows_as_they_are():
+    flat, image = (as_rows(np.random.default_rng(0).random((9, *shape))).spec for shape in ((5,), (5, 5)))
+    schedule = Schedule(augment=Affine(scale=0.15, careful=True))
+    assert schedule.change(flat) is None
+    assert schedule.change(image) == schedule.augment

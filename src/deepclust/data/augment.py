@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepclust.data.rows import Rows, value_range
-from deepclust.params import AbstractParameters, NonNegativeFloat, ShareBelowOne
+from deepclust.params import ADDED, AbstractParameters, NonNegativeFloat, ShareBelowOne
 from deepclust.together import drawn
 
 BEARABLE = 1 / 3  # so many changed images must stay as near as members of one cluster are
@@ -32,6 +32,9 @@ class Affine(AbstractParameters):
         Largest change of size, as a share.
     flip
         Mirror half of the images, left to right.
+    careful
+        Leave images as they are where their clusters are finer than such a change (`share_kept`), and flat rows;
+        otherwise what is asked for is done, and flat rows are an error.
 
     References
     ----------
@@ -42,6 +45,7 @@ class Affine(AbstractParameters):
     rotation: NonNegativeFloat = 10.0
     scale: ShareBelowOne = 0.0
     flip: bool = False
+    careful: bool = field(default=False, metadata=ADDED)
 
     def apply(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return changed images, drawn with torch's global generator of their device."""

@@ -16,7 +16,7 @@ UNCHANGED = "images stay as they are"  # the event
 def change_of(session: Session, schedule: Schedule) -> Affine | None:
     """Return what changes images before every step; looked for once a run."""
     change, k = schedule.change(session.rows.spec), session.n_clusters
-    if change is None or k is None or schedule.augment != "auto":
+    if change is None or k is None or not change.careful:
         return change
 
     def is_bearable() -> bool:

@@ -113,8 +113,7 @@ class Schedule(AbstractParameters):
     weight_decay, momentum, eps
         Of the optimiser; ``momentum`` is SGD's, ``eps`` Adam's.
     augment
-        Images are changed so before every step of the phase; ``"auto"`` is `Affine` for images whose clusters are wider
-        than such a change (`deepclust.data.augment.share_kept`), and nothing for others and for flat rows. Whole-data
+        Images are changed so before every step of the phase; ``"auto"`` is ``Affine(careful=True)``. Whole-data
         inference sees rows unchanged.
     healing
         What is done when training goes wrong; None fails at the first value that is not finite. Presets of papers have
@@ -151,14 +150,15 @@ class Schedule(AbstractParameters):
         InvalidParameterError
             Where it changes images, and rows are flat.
         """
-        if isinstance(self.augment, str):
-            return Affine() if spec.is_image else None
-        if self.augment is not None and not spec.is_image:
+        change = Affine(careful=True) if isinstance(self.augment, str) else self.augment
+        if change is None or spec.is_image:
+            return change
+        if not change.careful:
             raise InvalidParameterError(
                 f"The 'augment' parameter of a schedule changes images, and X has flat rows of {spec.size} values. "
                 "Reshape X to (n, h, w), or leave it None."
             )
-        return self.augment
+        return None
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
         """Return the learning rate at a step, both counted from 0 over the phase."""
