@@ -31,7 +31,7 @@ The discriminators are trained, as the paper says and its program does not. By d
 gives the first classes, and step 3 has three rounds: each takes the graph of the codes that the one before has left,
 whose edges give the pairs of a step, and in its first half is led by the classes that the one before has left. Squared
 errors count as shares of the rows' variance; a step's local discriminator looks at 16 places of the map; images are
-shifted and turned a little before every joint step. ``augment=None`` in the schedule is the plain method. Presets:
+shifted, turned and resized before every joint step. ``augment=None`` in the schedule is the plain method. Presets:
 ``"paper"`` has the paper's terms, ``"code2019"`` its first program (separate stages, k-means), ``"code2020"`` the last
 (joint, largest class), each in one round, on the graph of a batch. False pairs take the code of the next row of the
 batch, where the program shuffles. The published width of multiplicative noise is unknown.
@@ -53,6 +53,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepclust.base import AbstractDeepClusterer
+from deepclust.data.augment import Affine
 from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Cosine, Phase, Schedule, Session, Trainer
@@ -130,7 +131,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             batch_size=512,
             decay=Cosine(),
             clip_norm=5.0,
-            augment="auto",
+            augment=Affine(rotation=15.0, scale=0.15, careful=True),
         ),
         trainer: Trainer = Trainer(),
         n_init: Count = 1,
