@@ -38,7 +38,7 @@ class FlatRows(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
         """Flatten and scale."""
         rows = as_rows(X, owner="FlatRows")
-        flat = (rows.slice(0, len(rows)).float().flatten(1) - self.low_) / self.span_
+        flat = (rows.slice(0, len(rows)).float().flatten(1) - self.low_).div_(self.span_)
         matrix: npt.NDArray[np.float32] = flat.numpy()
         return matrix
 

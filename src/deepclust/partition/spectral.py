@@ -11,6 +11,8 @@ from sklearn.cluster import SpectralClustering
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+_BLOCK = 10_000  # rows whose landmarks are looked for at a time
+
 
 def spectral_labels(
     z: Float[Tensor, "n d"], k: int, *, seed: int, neighbors: int = 15, landmarks: int = 20_000
@@ -36,18 +38,18 @@ def spectral_labels(
     labels
         In 0..k-1.
     """
-    codes = z.double().numpy()
-    n = len(codes)
+    n = len(z)
     if k == 1:
         return torch.zeros(n, dtype=torch.int64)
-    chosen = np.arange(n)
-    if n > landmarks:
-        chosen = np.sort(np.random.default_rng(seed).choice(n, landmarks, replace=False))
-    labels = _cut(codes[chosen], k, seed, neighbors)
-    if n > landmarks:
-        nearest = NearestNeighbors(n_neighbors=1).fit(codes[chosen])
-        labels = labels[nearest.kneighbors(codes, return_distance=False)[:, 0]]
-    return torch.from_numpy(labels.astype(np.int64))
+    if n <= landmarks:
+        return torch.from_numpy(_cut(z.double().numpy(), k, seed, neighbors).astype(np.int64))
+    chosen = np.sort(np.random.default_rng(seed).choice(n, landmarks, replace=False))
+    marks = z[torch.from_numpy(chosen)].double().numpy()
+    labels = _cut(marks, k, seed, neighbors).astype(np.int64)
+    search = NearestNeighbors(n_neighbors=1).fit(marks)
+    blocks = (block.double().numpy() for block in torch.split(z, _BLOCK))
+    nearest = np.concatenate([search.kneighbors(block, return_distance=False)[:, 0] for block in blocks])
+    return torch.from_numpy(labels[nearest])
 
 
 def _cut(codes: np.ndarray, k: int, seed: int, neighbors: int) -> np.ndarray:
