@@ -26,6 +26,15 @@ def test_finds_shapes_and_predicts_its_own_rows(linkage):
     assert len(set(model.tree_.first)) - len(model.tree_.children) == 2
 
 
+def test_rows_are_prepared_a_block_at_a_time(monkeypatch):
+    X, _ = make_blobs(300, n_features=5, centers=3, random_state=0)
+    whole = GraphAgglomeration(3).fit(X)
+    monkeypatch.setattr("deepclust.methods.graph_agglomeration._BLOCK", 7)
+    blocks = GraphAgglomeration(3).fit(X)
+    np.testing.assert_array_equal(blocks.points_, whole.points_)
+    np.testing.assert_array_equal(blocks.labels_, whole.labels_)
+
+
 def test_principal_components_keep_the_groups():
     X, y = make_blobs(300, n_features=30, centers=4, random_state=0)
     model = GraphAgglomeration(4, variance=0.9, normalize=False).fit(X)

@@ -78,6 +78,13 @@ def test_spectral_cut_with_and_without_landmarks(three):
     assert (spectral_labels(z, 1, seed=0) == 0).all()
 
 
+def test_spectral_landmarks_are_found_a_block_at_a_time(three, monkeypatch):
+    z, _ = three
+    whole = spectral_labels(z, 3, seed=0, landmarks=60)
+    monkeypatch.setattr("deepclust.partition.spectral._BLOCK", 7)
+    assert_close(spectral_labels(z, 3, seed=0, landmarks=60), whole, rtol=0, atol=0)
+
+
 def test_layout_keeps_far_groups_apart_and_follows_its_seed():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1, 2], 60)

@@ -124,7 +124,7 @@ class AbstractLinkage(ABC):
             self._link(c, self._linked(c))
         for c in self.members:
             self._push(c, above=c)
-        self._most = _crowded(self.heap)
+        self._most_waiting = _crowded(self.heap)
 
     @abstractmethod
     def affinity(self, a: int, b: int) -> float:
@@ -169,11 +169,11 @@ class AbstractLinkage(ABC):
             self.near[other] -= {a, b}
         self._link(c, around | self._linked(c))
         self._push(c)
-        if len(self.heap) > self._most:
+        if len(self.heap) > self._most_waiting:
             # What waits is in one order, whatever lies between: pairs that are gone take nothing but memory.
             self.heap = [entry for entry in self.heap if entry[1] in self.members and entry[2] in self.members]
             heapq.heapify(self.heap)
-            self._most = _crowded(self.heap)
+            self._most_waiting = _crowded(self.heap)
 
     def _link(self, c: int, others: set[int]) -> None:
         self.near[c] |= others
