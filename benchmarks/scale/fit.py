@@ -1,4 +1,4 @@
-"""One epoch a phase on rows that lie on disk: memory, and the rate beside that of rows in memory.
+"""One pass a phase over rows that lie on disk: memory, and steps a second beside those of rows in memory.
 
 python benchmarks/scale/fit.py ROWS.npy [--methods vade dec spectralnet] [--memory-rows 100000]
 
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 RECORDS = Path(__file__).with_name("records")
+_EPOCHS = {"dec": {"schedule": 2}}  # of a phase; an epoch of these is half a pass
 
 
 def anonymous_mb(process: int | str = "self") -> float:
@@ -28,25 +29,36 @@ def anonymous_mb(process: int | str = "self") -> float:
 
 
 def measure(path: str, method: str, rows: int | None) -> dict:
-    """Fit once and return seconds a phase, rows, and peak memory."""
+    """Fit once and return steps and seconds a phase, rows, and peak memory."""
     import numpy as np
 
-    from deepclust import Schedule, Trainer
+    from deepclust import Callback, Schedule, Trainer
     from deepclust.methods import METHODS
     from deepclust.params import AbstractParameters
 
-    def short(value):
+    class Count(Callback):
+        def __init__(self):
+            self.steps = {}
+
+        def on_step(self, session, phase, progress):
+            self.steps[phase.name] = self.steps.get(phase.name, 0) + 1
+
+    def short(value, epochs):
         if isinstance(value, Schedule):
-            return value(epochs=1)
-        inner = {k: short(v) for k, v in value.get_params(deep=False).items() if isinstance(v, AbstractParameters)}
-        return value(**inner) if inner else value
+            return value(epochs=epochs)
+        inner = value.get_params(deep=False).items()
+        changed = {k: short(v, epochs) for k, v in inner if isinstance(v, AbstractParameters)}
+        return value(**changed) if changed else value
 
     X = np.load(path, mmap_mode="r")
     if rows is not None:
         X = np.array(X[:rows])
-    model = METHODS[method].load()(10, random_state=0, trainer=Trainer(batch_size=256))
-    changed = {k: short(v) for k, v in model.get_params(deep=False).items() if isinstance(v, AbstractParameters)}
-    model.set_params(**{k: v for k, v in changed.items() if k != "trainer"})
+    count = Count()
+    model = METHODS[method].load()(10, random_state=0)
+    parameters = {k: v for k, v in model.get_params(deep=False).items() if isinstance(v, AbstractParameters)}
+    epochs = _EPOCHS.get(method, {})
+    changed = {k: short(v, epochs.get(k, 1)) for k, v in parameters.items() if k != "trainer"}
+    model.set_params(**changed, trainer=Trainer(batch_size=256, callbacks=(count,)))
     peak, over = [0.0], threading.Event()
 
     def watch():
@@ -61,13 +73,16 @@ def measure(path: str, method: str, rows: int | None) -> dict:
     finally:
         over.set()
         thread.join()
-    history = model.result_.history
+    seconds = dict.fromkeys(count.steps, 0.0)
+    for line in model.result_.history:
+        seconds[line["phase"]] += line["seconds"]
     return {
         "method": method,
         "rows": len(X),
         "on_disk": rows is None,
         "seconds": time.monotonic() - began,
-        "phases": {line["phase"]: line["seconds"] for line in history},
+        "steps": count.steps,
+        "phases": seconds,
         "peak_anonymous_mb": round(peak[0]),
         "events": [event["kind"] for event in model.result_.events],
     }
@@ -77,6 +92,11 @@ def alone(*arguments: str) -> dict:
     """Measure in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def rate(found: dict, phase: str) -> float:
+    """Return steps a second."""
+    return found["steps"][phase] / found["phases"][phase]
 
 
 def main() -> None:
@@ -96,8 +116,7 @@ def main() -> None:
         before, disk, after = (alone(*common, "--one", where) for where in ("memory", "disk", "memory"))
         found = {"memory": before, "disk": disk, "memory_again": after}
         found["rate_on_disk_over_in_memory"] = {
-            phase: disk["rows"] / seconds * (before["phases"][phase] + after["phases"][phase]) / 2 / before["rows"]
-            for phase, seconds in disk["phases"].items()
+            phase: rate(disk, phase) / ((rate(before, phase) + rate(after, phase)) / 2) for phase in disk["phases"]
         }
         (RECORDS / f"fit-{method}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(method, json.dumps(found))

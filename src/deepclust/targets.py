@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,7 +24,8 @@ class Refresh(AbstractParameters):
     Parameters
     ----------
     steps
-        Between two refreshes; ``"auto"`` is one pass over the rows, between 30 and 140 as published.
+        Between two refreshes; ``"auto"`` is one pass over the rows, between 30 and 140 as published, but no less than
+        half a pass: a refresh looks at every row, and would take most of the time where rows are millions.
     tolerance
         Clustering ends when a smaller share of rows has changed its cluster between two refreshes.
     target_tolerance
@@ -41,7 +43,10 @@ class Refresh(AbstractParameters):
 
     def resolved(self, n: int, batch_size: int) -> int:
         """Return the steps for so many rows."""
-        return min(140, max(30, -(-n // batch_size))) if isinstance(self.steps, str) else int(self.steps)
+        if not isinstance(self.steps, str):
+            return int(self.steps)
+        in_pass = math.ceil(n / batch_size)
+        return max(min(140, max(30, in_pass)), math.ceil(in_pass / 2))
 
 
 class Held(NamedTuple):

@@ -141,6 +141,7 @@ def test_refresh_follows_the_number_of_rows():
     assert Refresh().resolved(1_000, 256) == 30
     assert Refresh().resolved(10_000, 256) == 40
     assert Refresh().resolved(70_000, 256) == 140
+    assert Refresh().resolved(2_000_000, 256) == 3_907  # half a pass: twice a pass every row is looked at
     assert Refresh(steps=7).resolved(70_000, 256) == 7
 
 

@@ -1,0 +1,33 @@
+"""All of MNIST fits into 2 GB of memory with every method."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepclust.methods import METHODS
+from tests.common.processes import ENVIRONMENT, ROOT
+from tests.common.torture import IS_FULL, record
+
+MOST = 2048
+_found = {}
+
+
+@pytest.mark.data
+@pytest.mark.timeout(5400)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("name", list(METHODS) if IS_FULL else ["gmvae"])
+def test_mnist_fits_into_two_gigabytes(name, data_home):
+    # The default sample takes a few steps a phase: what lies in memory is the same.
+    steps = [] if IS_FULL else ["5"]
+    command = [sys.executable, "-m", "tests.common.peak", name, *steps]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    _found[name] = int(done.stdout.split()[-1])
+    assert _found[name] < MOST, f"{_found[name]} MiB"
+
+
+def test_peaks_are_on_record():
+    if _found:
+        record("peaks", data="mnist", rows=70_000, most_mib=MOST, peak_mib=_found)
