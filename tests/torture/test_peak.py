@@ -1,4 +1,4 @@
-"""All of MNIST fits into 2 GB of memory with every method."""
+"""All of MNIST fits into 2 GB of memory with every deep method; the table of quality has the baselines."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepclust.methods import METHODS
+from deepclust.methods import DEEP
 from tests.common.processes import ENVIRONMENT, ROOT
 from tests.common.torture import IS_FULL, record
 
@@ -17,7 +17,7 @@ _found = {}
 @pytest.mark.data
 @pytest.mark.timeout(5400)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("name", list(METHODS) if IS_FULL else ["gmvae"])
+@pytest.mark.parametrize("name", list(DEEP) if IS_FULL else ["gmvae"])
 def test_mnist_fits_into_two_gigabytes(name, data_home):
     # The default sample takes a few steps a phase: what lies in memory is the same.
     steps = [] if IS_FULL else ["5"]
@@ -25,9 +25,5 @@ def test_mnist_fits_into_two_gigabytes(name, data_home):
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     _found[name] = int(done.stdout.split()[-1])
+    record("peaks", data="mnist", rows=70_000, most_mib=MOST, peak_mib=_found)
     assert _found[name] < MOST, f"{_found[name]} MiB"
-
-
-def test_peaks_are_on_record():
-    if _found:
-        record("peaks", data="mnist", rows=70_000, most_mib=MOST, peak_mib=_found)
