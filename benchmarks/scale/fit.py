@@ -4,8 +4,8 @@ python benchmarks/scale/fit.py ROWS.npy [--methods vade dec spectralnet] [--step
 
 Memory is measured in a process of its own: what it has for itself (anonymous pages); pages of the mapped file, which
 the system takes back when it wants to, are left out. For the rate, another process holds a copy of all rows in memory
-and trains in turn, a block of steps each, from the file and from the copy. Neighbours of a block differ in nothing else,
-so the median of their ratios counts: whole runs, one after the other, differ by a third on a machine that others share.
+and trains in turn, a block of steps each, from the file and from the copy. Neighbours differ in nothing else, so the
+median of their ratios counts: whole runs, one after the other, differ by a third on a machine that others share.
 """
 
 import argparse
