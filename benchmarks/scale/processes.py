@@ -1,10 +1,11 @@
 """One process beside two on all of digits, with every method's own network and schedule.
 
-python benchmarks/scale/processes.py [METHOD ...]
+python benchmarks/scale/processes.py [METHOD ...] [--only double]
 
-In double precision, the share of rows that both give the same cluster. In single precision, the same for two processes
-and, as the yardstick, for one process with two threads in the place of one. There one seed shows little: how far two
-runs part that differ by rounding depends on whether some row near a border tips early, so several are run.
+In double precision, the share of rows that both give the same cluster, by its number. In single precision, the same for
+two processes and, as the yardstick, for one process with two threads in the place of one. Clusters are matched there:
+their numbers may follow from which rows come first. And there one seed shows little: how far two runs part that differ
+by rounding depends on whether some row near a border tips early, so several are run.
 """
 
 import argparse
@@ -56,15 +57,39 @@ def deep_methods() -> list[str]:
     return [name for name, entry in METHODS.items() if entry.kind == "deep"]
 
 
-def agreement(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Return the share of rows in the same cluster; numbers of clusters are the same by construction."""
+def same_number(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Return the share of rows in the cluster of the same number."""
     return float((ours == theirs).double().mean())
+
+
+def same_cluster(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Return the share of rows in the same cluster, whatever its number."""
+    from deepclust.metrics import accuracy
+
+    return float(accuracy(ours.numpy(), theirs.numpy()))
+
+
+def in_double(method: str) -> dict[str, object]:
+    """Compare one process with two in double precision."""
+    one, two = (labels_of(method, "double", processes=count) for count in (1, 2))
+    return {"rows": len(one), "double_one_and_two_processes": same_number(one, two)}
+
+
+def in_single(method: str, seeds: int) -> dict[str, object]:
+    """Compare one process with two, and with one of two threads, in single precision."""
+    processes, threads = [], []
+    for seed in range(seeds):
+        one = labels_of(method, "single", seed)
+        processes.append(same_cluster(one, labels_of(method, "single", seed, processes=2)))
+        threads.append(same_cluster(one, labels_of(method, "single", seed, threads=2)))
+    return {"single_one_and_two_processes": processes, "single_one_and_two_threads": threads}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("methods", nargs="*", help="all deep ones by default")
     parser.add_argument("--seeds", type=int, default=3, help="of the runs in single precision")
+    parser.add_argument("--only", choices=["double", "single"], help="keep what the record has of the other")
     parser.add_argument("--fit", nargs=3, help="for the script itself: precision, seed and file")
     options = parser.parse_args()
     if options.fit:
@@ -74,22 +99,15 @@ def main() -> None:
     RECORDS.mkdir(exist_ok=True)
     file = RECORDS / "processes.json"
     for method in options.methods or deep_methods():
-        double = labels_of(method, "double")
-        same = agreement(double, labels_of(method, "double", processes=2))
-        processes, threads = [], []
-        for seed in range(options.seeds):
-            one = labels_of(method, "single", seed)
-            processes.append(agreement(one, labels_of(method, "single", seed, processes=2)))
-            threads.append(agreement(one, labels_of(method, "single", seed, threads=2)))
-        found = json.loads(file.read_text()) if file.is_file() else {}
-        found[method] = {
-            "rows": len(double),
-            "double_one_and_two_processes": same,
-            "single_one_and_two_processes": processes,
-            "single_one_and_two_threads": threads,
-        }
-        file.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-        print(method, found[method], flush=True)
+        found: dict[str, object] = {}
+        if options.only != "single":
+            found |= in_double(method)
+        if options.only != "double":
+            found |= in_single(method, options.seeds)
+        kept = json.loads(file.read_text()) if file.is_file() else {}
+        kept[method] = kept.get(method, {}) | found
+        file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        print(method, found, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Fit one method to all of MNIST in memory, one epoch a phase, and print the process's peak memory in MiB.
 
 python -m tests.common.peak METHOD [STEPS]
+
+With a number of steps a phase, the network is a small one as well.
 """
 
 import dataclasses
 import sys
 from pathlib import Path
 
-from deepclust import Schedule, load_dataset
+from deepclust import MLP, Schedule, load_dataset
 from deepclust.methods import METHODS
 from deepclust.params import AbstractParameters
 
@@ -39,6 +41,8 @@ if __name__ == "__main__":
         for key, value in model.get_params(deep=False).items()
         if isinstance(value, AbstractParameters) and key != "trainer"
     }
+    if steps:
+        changed["network"] = MLP(hidden=(32,), latent=4)
     X = load_dataset("mnist").X
     assert len(X) == 70_000
     model.set_params(**changed).fit(X)
