@@ -249,6 +249,17 @@ def test_new_settings_replace_a_set_as_a_whole(tmp_path):
     assert [path.name for path in (store.folder / "nested-c").iterdir()] == ["kmeans"]
 
 
+def test_a_set_of_few_seeds_gives_way_to_as_many(tmp_path):
+    store = Store(tmp_path / "records")
+    store.write(*record(tmp_path, 0))
+    for seed in range(2):
+        task, fresh = record(tmp_path, seed, n_init=1)
+        store.write(task, fresh, seeds=5)
+        (summary,) = read_records(store.folder)
+        assert [r["config_hash"] for r in summary.records] == [fresh["config_hash"]] * (seed + 1)
+    assert [path.name for path in (store.folder / "nested-c").iterdir()] == ["kmeans"]
+
+
 @pytest.mark.parametrize("moment", ["before", "between", "after"])
 def test_a_swap_that_was_killed_is_finished(moment, tmp_path):
     store = Store(tmp_path / "records")

@@ -32,8 +32,8 @@ SEEN = "seen.json"
 class Store:
     """Where records lie: ``<data set>/<name>/seed<N>.json`` below a folder, and a log of what each set has seen.
 
-    Seeds of one configuration form a set. Records of new settings wait in ``.staged-<name>`` until all seeds are there;
-    then they take the place of the former set.
+    Seeds of one configuration form a set. Records of new settings wait in ``.staged-<name>`` until there are as many
+    as of the former ones, or all that are asked for; then they take the place of the former set.
     """
 
     folder: Path
@@ -66,12 +66,14 @@ class Store:
         """
         self._finish_swap(task)
         home, staged = self._home(task), self._staged(task)
-        place = staged if _others(home, record["config_hash"]) else home
+        former = _others(home, record["config_hash"])
+        place = staged if former else home
         for other in _others(staged, record["config_hash"]):
             other.unlink()
         with atomic_file(place / f"seed{task.seed}.json") as part:
             part.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-        if place == staged and all((staged / f"seed{seed}.json").is_file() for seed in range(seeds)):
+        enough = range(min(seeds, len(former)))
+        if former and all((staged / f"seed{seed}.json").is_file() for seed in enough):
             home.rename(self._former(task))
             self._finish_swap(task)
 
