@@ -1,11 +1,13 @@
 """One process beside two on all of digits, with every method's own network and schedule.
 
-python benchmarks/scale/processes.py [METHOD ...] [--only double]
+python benchmarks/scale/processes.py [METHOD ...] [--only double | single | instructions]
 
-In double precision, the share of rows that both give the same cluster, by its number. In single precision, the same for
-two processes and, as the yardstick, for one process with two threads in the place of one. Clusters are matched there:
-their numbers may follow from which rows come first. And there one seed shows little: how far two runs part that differ
-by rounding depends on whether some row near a border tips early, so several are run.
+In double precision, the share of rows that both give the same cluster, by its number; where that is less than 999 of
+1,000, clusters are matched as well, and one process with two threads in the place of one is the yardstick of what other
+sums alone do. In single precision, two processes and that yardstick, with clusters matched: their numbers may follow
+from which rows come first. One seed shows little there: how far two runs part that differ by rounding depends on
+whether some row near a border tips early, so several are run. Threads leave most sums as they are; the instructions of
+an older CPU change all of them, as two processes do, and are the yardstick of the same program on another machine.
 """
 
 import argparse
@@ -19,6 +21,8 @@ from pathlib import Path
 import torch
 
 RECORDS = Path(__file__).with_name("records")
+_SAME = 0.999
+_OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def fit(method: str, precision: str, seed: int, out: str) -> None:
@@ -38,14 +42,16 @@ def fit(method: str, precision: str, seed: int, out: str) -> None:
     together.end()
 
 
-def labels_of(method: str, precision: str, seed: int = 0, *, processes: int = 1, threads: int = 1) -> torch.Tensor:
+def labels_of(
+    method: str, precision: str, seed: int = 0, *, processes: int = 1, threads: int = 1, older: bool = False
+) -> torch.Tensor:
     """Fit in processes of their own and return the labels."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/labels.pt"
         ours = [__file__, method, "--fit", precision, str(seed), out]
         command = [sys.executable, *(launcher if processes > 1 else []), *ours]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), **(_OLDER if older else {})}
         subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
         return torch.load(out)
 
@@ -72,7 +78,11 @@ def same_cluster(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def in_double(method: str) -> dict[str, object]:
     """Compare one process with two in double precision."""
     one, two = (labels_of(method, "double", processes=count) for count in (1, 2))
-    return {"rows": len(one), "double_one_and_two_processes": same_number(one, two)}
+    found: dict[str, object] = {"rows": len(one), "double_one_and_two_processes": same_number(one, two)}
+    if same_number(one, two) < _SAME:
+        found["double_matched_one_and_two_processes"] = same_cluster(one, two)
+        found["double_matched_one_and_two_threads"] = same_cluster(one, labels_of(method, "double", threads=2))
+    return found
 
 
 def in_single(method: str, seeds: int) -> dict[str, object]:
@@ -85,11 +95,17 @@ def in_single(method: str, seeds: int) -> dict[str, object]:
     return {"single_one_and_two_processes": processes, "single_one_and_two_threads": threads}
 
 
+def in_other_instructions(method: str, seeds: int) -> dict[str, object]:
+    """Compare one process with itself on an older CPU's instructions, in single precision."""
+    pairs = [(labels_of(method, "single", s), labels_of(method, "single", s, older=True)) for s in range(seeds)]
+    return {"single_one_and_other_instructions": [same_cluster(*pair) for pair in pairs]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("methods", nargs="*", help="all deep ones by default")
     parser.add_argument("--seeds", type=int, default=3, help="of the runs in single precision")
-    parser.add_argument("--only", choices=["double", "single"], help="keep what the record has of the other")
+    parser.add_argument("--only", choices=["double", "single", "instructions"], help="keep what the record has else")
     parser.add_argument("--fit", nargs=3, help="for the script itself: precision, seed and file")
     options = parser.parse_args()
     if options.fit:
@@ -100,10 +116,12 @@ def main() -> None:
     file = RECORDS / "processes.json"
     for method in options.methods or deep_methods():
         found: dict[str, object] = {}
-        if options.only != "single":
+        if options.only in (None, "double"):
             found |= in_double(method)
-        if options.only != "double":
+        if options.only in (None, "single"):
             found |= in_single(method, options.seeds)
+        if options.only in (None, "instructions"):
+            found |= in_other_instructions(method, options.seeds)
         kept = json.loads(file.read_text()) if file.is_file() else {}
         kept[method] = kept.get(method, {}) | found
         file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
