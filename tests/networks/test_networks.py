@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from deepclust import MLP, Conv, Halving, Narrow, Normed, VaDE
+from deepclust import MLP, Conv, Halving, Narrow, Normed, Pooled, VaDE
 from deepclust.data.rows import Spec, as_rows
 from deepclust.errors import InvalidDataError, InvalidParameterError
 from deepclust.networks import Custom, Scaler, Variational
@@ -159,6 +159,18 @@ def test_networks_of_articles_restore_every_size(height, width, channels, builde
     for encode, decode in network.stages:
         assert decode(encode(x)).shape == x.shape
         x = encode(x)
+
+
+@pytest.mark.parametrize("builder", [Pooled(filters=4), Normed(filters=(3, 4, 5)), Narrow(filters=4), MLP(norm=True)])
+def test_no_gradient_is_rounding_alone(builder):
+    # Adam makes a full step of any: such parameters would wander, and no two runs be the same.
+    torch.manual_seed(0)
+    network = builder.build(Spec((1, 16, 16), 10)).double()
+    z = network.head(network.encoder(torch.rand(64, 1, 16, 16, dtype=torch.float64)))
+    out = network.decode(z)
+    ((out * torch.randn_like(out)).sum() + (z * torch.randn_like(z)).sum()).backward()
+    sizes = {name: float(p.grad.norm()) for name, p in network.named_parameters()}
+    assert min(sizes.values()) > 1e-9 * max(sizes.values()), sizes
 
 
 def test_small_variant_has_a_code_of_half_the_side():

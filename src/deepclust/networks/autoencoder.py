@@ -129,6 +129,16 @@ def paired(down: list[list[nn.Module]], up: list[list[nn.Module]]) -> Stages:
     return tuple((nn.Sequential(*a), nn.Sequential(*b)) for a, b in zip(down, reversed(up), strict=True))
 
 
+def without_bias(layer: nn.Module) -> nn.Module:
+    """Take the bias from a layer whose outputs are normalised over the batch, which takes away what a bias adds.
+
+    Its gradient is rounding and nothing else, of which Adam makes steps as long as any other. Weights are drawn as they
+    are beside a bias.
+    """
+    layer.register_parameter("bias", None)
+    return layer
+
+
 def channels_last(network: Autoencoder) -> Autoencoder:
     """Keep images with their channels innermost, which makes convolutions with many channels faster."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

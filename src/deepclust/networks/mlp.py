@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 from torch import nn
 
 from deepclust.data.rows import Spec
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, initialise, paired, without_bias
 from deepclust.params import ADDED, Count
 
 
@@ -51,7 +51,8 @@ class MLP(AbstractNetwork):
 
 
 def _relu_layers(sizes: tuple[int, ...], *, norm: bool = False) -> list[list[nn.Module]]:
-    return [
-        [nn.Linear(wide, narrow), *([nn.BatchNorm1d(narrow)] if norm else []), nn.ReLU()]
-        for wide, narrow in pairwise(sizes)
-    ]
+    def layer(wide: int, narrow: int) -> list[nn.Module]:
+        linear = nn.Linear(wide, narrow)
+        return [without_bias(linear), nn.BatchNorm1d(narrow), nn.ReLU()] if norm else [linear, nn.ReLU()]
+
+    return [layer(wide, narrow) for wide, narrow in pairwise(sizes)]

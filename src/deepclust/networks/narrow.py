@@ -9,7 +9,7 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired, without_bias
 from deepclust.networks.transposed import Transposed
 from deepclust.params import Count
 
@@ -39,13 +39,13 @@ class Narrow(AbstractNetwork):
         inner = (height // 2, width // 2)
         latent = inner[0] * inner[1]
         widths = (spec.shape[0], self.filters, self.filters, 1)
-        down = [[nn.Conv2d(a, b, 3, padding=1), *_unit(b)] for a, b in pairwise(widths)]
+        down = [_normalised(nn.Conv2d(a, b, 3, padding=1), b) for a, b in pairwise(widths)]
         out = (spec.output_shape[0], *widths[1:])
-        up = [[Transposed(b, a, 3, padding=1), *_unit(a)] for a, b in pairwise(out)]
+        up = [_normalised(Transposed(b, a, 3, padding=1), a) for a, b in pairwise(out)]
         up[0] = up[0][:2]  # logits
-        halve = [nn.Conv2d(1, 1, 2, stride=2), *_unit(1), nn.Flatten()]
+        halve = [*_normalised(nn.Conv2d(1, 1, 2, stride=2), 1), nn.Flatten()]
         odd = (height % 2, width % 2)
-        double = [nn.Unflatten(1, (1, *inner)), Transposed(1, 1, 2, stride=2, output_padding=odd), *_unit(1)]
+        double = [nn.Unflatten(1, (1, *inner)), *_normalised(Transposed(1, 1, 2, stride=2, output_padding=odd), 1)]
         encoder = nn.Sequential(*[module for part in down for module in part], *halve)
         decoder = nn.Sequential(*double, *[module for part in reversed(up) for module in part])
         network = Autoencoder(encoder, nn.Identity(), decoder, width=latent, latent=latent)
@@ -54,5 +54,5 @@ class Narrow(AbstractNetwork):
         return channels_last(network)
 
 
-def _unit(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.Sigmoid()]
+def _normalised(layer: nn.Module, channels: int) -> list[nn.Module]:
+    return [without_bias(layer), nn.BatchNorm2d(channels), nn.Sigmoid()]

@@ -9,7 +9,7 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, initialise, paired, without_bias
 from deepclust.networks.transposed import Transposed
 from deepclust.params import Count
 
@@ -51,14 +51,16 @@ class Normed(AbstractNetwork):
         down: list[list[nn.Module]] = []
         up: list[list[nn.Module]] = []
         for (narrow, wide), (kernel, stride, padding), side in zip(pairwise(widths), layers, sides, strict=True):
-            down.append([nn.Conv2d(narrow, wide, kernel, stride, padding), nn.BatchNorm2d(wide), nn.ReLU()])
+            convolution = without_bias(nn.Conv2d(narrow, wide, kernel, stride, padding))
+            down.append([convolution, nn.BatchNorm2d(wide), nn.ReLU()])
             lost = [(side[i] + 2 * padding - kernel[i]) % stride for i in (0, 1)]
             out = narrow if up else spec.output_shape[0]
-            after = [nn.BatchNorm2d(out), nn.ReLU()] if up else []  # the output is linear
-            up.append([Transposed(wide, out, kernel, stride, padding, (lost[0], lost[1])), *after])
+            convolution = Transposed(wide, out, kernel, stride, padding, (lost[0], lost[1]))
+            # The output is linear.
+            up.append([without_bias(convolution), nn.BatchNorm2d(out), nn.ReLU()] if up else [convolution])
         head = nn.Linear(self.dense, self.latent)
         unfold = [
-            nn.Linear(self.latent, self.dense),
+            without_bias(nn.Linear(self.latent, self.dense)),
             nn.BatchNorm1d(self.dense),
             nn.ReLU(),
             nn.Unflatten(1, (self.dense, 1, 1)),

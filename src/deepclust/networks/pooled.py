@@ -9,7 +9,7 @@ from torch import nn
 
 from deepclust.data.rows import Spec
 from deepclust.errors import InvalidDataError
-from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last
+from deepclust.networks.autoencoder import AbstractNetwork, Autoencoder, channels_last, without_bias
 from deepclust.params import Count, PositiveFloat
 
 _KERNEL = 5
@@ -47,7 +47,8 @@ class Pooled(AbstractNetwork):
         pad = _KERNEL // 2 if min(sides) < _PADDED_BELOW else 0
         layers: list[nn.Module] = []
         while not layers or min(sides) >= _LEAST_SIDE:
-            layers += [nn.Conv2d(channels, self.filters, _KERNEL, padding=pad), nn.BatchNorm2d(self.filters), nn.ReLU()]
+            convolution = nn.Conv2d(channels, self.filters, _KERNEL, padding=pad)
+            layers += [without_bias(convolution), nn.BatchNorm2d(self.filters), nn.ReLU()]
             sides, channels = [side - _KERNEL + 1 + 2 * pad for side in sides], self.filters
             if min(sides) >= _LAST_POOLED or len(layers) == 3:
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))
