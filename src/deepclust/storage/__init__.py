@@ -237,7 +237,9 @@ def _assemble(
     estimator.scaler_.load_state_dict(_under("scaler.", weights))
     with torch.device("meta"):  # nothing is allocated before the shapes are known to agree with the file's
         model = estimator._build(estimator.spec_)
-    model.load_state_dict(_under("model.", weights), assign=True)
+    fresh = model.state_dict()
+    state = {name: _laid_out_as(value, fresh.get(name)) for name, value in _under("model.", weights).items()}
+    model.load_state_dict(state, assign=True)
     estimator.model_ = model.eval()
     extra: dict[str, Any] = {key: manifest[key] for key in ("history", "events", "provenance")}
     estimator.result_ = ClusterResult(**arrays, **extra)
@@ -248,6 +250,13 @@ def _assemble(
     if manifest.get("feature_names_in") is not None:
         estimator.feature_names_in_ = np.asarray([str(name) for name in manifest["feature_names_in"]], dtype=object)
     return estimator
+
+
+def _laid_out_as(value: torch.Tensor, like: torch.Tensor | None) -> torch.Tensor:
+    """Lay a stored tensor out in memory as the fitted model has it: convolutions sum in another order otherwise."""
+    if like is None or like.shape != value.shape or like.stride() == value.stride():
+        return value
+    return torch.empty_strided(like.shape, like.stride(), dtype=value.dtype).copy_(value)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
