@@ -164,8 +164,8 @@ def create_run(folder: Path, request: Request, *, overwrite: bool = False) -> Ru
             raise RunFolderError(f"{folder} exists. {hint}")
         if not (folder / "run.json").is_file():
             raise RunFolderError(f"{folder} is not a run folder, so it is not overwritten. Choose another --out.")
-    with atomic_folder(folder) as part:
-        _write_state(part, request, "running")
+    with atomic_folder(folder) as part:  # a part of its own inside this one would be two remains of one kill
+        (part / "run.json").write_text(_as_json(_state(request, "running")))
     return Run(folder)
 
 
@@ -251,7 +251,7 @@ def _write_results(
     write_json(folder / "provenance.json", provenance)
     write_report(folder / "report.html", estimator, loaded, metrics, watch=watch)
     write_sheets(folder, estimator, loaded.X)
-    _write_state(folder, request, "finished")
+    write_json(folder / "run.json", _state(request, "finished"))
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
@@ -305,15 +305,18 @@ def predict_run(
     return loaded, proba.argmax(axis=1), proba, model.naming_
 
 
-def _write_state(folder: Path, request: Request, status: str) -> None:
-    state = {"format": FORMAT, "version": VERSION, "status": status, "request": dataclasses.asdict(request)}
-    write_json(folder / "run.json", state)
+def _state(request: Request, status: str) -> dict[str, Any]:
+    return {"format": FORMAT, "version": VERSION, "status": status, "request": dataclasses.asdict(request)}
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON in one step; arrays and NumPy numbers become lists and numbers."""
     with atomic_file(path) as part:
-        part.write_text(json.dumps(content, indent=1, default=_plain))
+        part.write_text(_as_json(content))
+
+
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=1, default=_plain)
 
 
 def _plain(value: Any) -> Any:

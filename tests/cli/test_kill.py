@@ -1,5 +1,6 @@
 """kill -9 at random moments, in real processes: untouched, or resumable to the same labels."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import time
 import numpy as np
 import pytest
 from tests.common.processes import ENVIRONMENT, PROGRAM, labels, noise, start
+
+from deepclust.runs import Request, create_run
 
 QUICK = [
     "-p",
@@ -47,6 +50,15 @@ def test_killed_run_resumes_to_the_same_labels(seed, data, whole, tmp_path):
     assert start(*arguments).wait() == 0
     assert labels(out) == whole
     assert not list(tmp_path.glob("**/*.part"))[1:], "at most what the last kill cut short"
+
+
+def test_a_kill_while_the_folder_is_made_leaves_one_part(data, tmp_path, monkeypatch):
+    seen = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (seen.append(list(tmp_path.rglob("*.part"))), fsync(file)))
+    create_run(tmp_path / "run", Request(source=str(data), method="vade", n_clusters=4))
+    assert [len(parts) for parts in seen] == [1]
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_first_signal_stops_with_a_checkpoint_and_a_message(data, whole, tmp_path):
