@@ -211,7 +211,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
         net = model.mapping if model.classifier is None else model.classifier
         if not model.is_tanh or model.classifier is not None:
             session.train(
-                Phase(name="settle", model=model, objective=agree, schedule=self.head.settle, trains=[net], until=0.45)
+                Phase(name="settle", model=model, objective=agree, schedule=self.head.settle, trains=[net], until=0.75)
             )
 
     def _terms(
