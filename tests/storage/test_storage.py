@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from deepclust import load
+from deepclust.data.rows import Spec
 from deepclust.errors import InvalidParameterError, ModelFormatError
+from deepclust.networks import Narrow, Normed, Pooled
 from deepclust.storage import migrations
 from deepclust.storage.migrations import VERSION, Migration
 from deepclust.storage.seal import sealed
-from tests.storage.make_formats import HOME, rows
+from tests.storage.make_formats import HOME, images, rows
 
 FIXTURES = sorted(HOME.glob("*/*/model.json"))
 
@@ -27,9 +30,27 @@ def test_there_is_a_fixture_of_every_version():
 def test_every_format_ever_written_loads_to_the_same_answers(file):
     model = load(file.parent)
     told = json.loads((file.parents[1] / f"{file.parent.name}.json").read_text())
-    np.testing.assert_allclose(model.predict_proba(rows()), told["proba"], atol=1e-4)
-    assert model.predict(rows()).tolist() == told["labels"]
+    X = images() if len(model.layout_.shape) > 1 else rows()
+    np.testing.assert_allclose(model.predict_proba(X), told["proba"], atol=1e-4)
+    assert model.predict(X).tolist() == told["labels"]
     assert model.naming_.names == ("left", "1")
+
+
+@pytest.mark.parametrize("builder", [Pooled(), Normed(), Narrow()], ids=lambda builder: type(builder).__name__)
+def test_biases_before_normalisation_are_taken_off_its_mean(builder):
+    network = builder.build(Spec((1, 28, 28), 10))
+    present = network.state_dict()
+    norms = [name for name in present if name.endswith("running_mean")]
+    assert norms
+    old = dict(present)
+    for number, mean in enumerate(norms, start=1):
+        place, layer, _ = mean.rsplit(".", 2)
+        bias = torch.full_like(present[mean], float(number))
+        old |= {f"{place}.{int(layer) - 1}.bias": bias, mean: present[mean] + bias}
+    migrated = migrations.MIGRATIONS[2].weights(old, present.keys())
+    assert migrated.keys() == present.keys()
+    assert all(torch.equal(migrated[name], present[name]) for name in present)
+    assert migrations.MIGRATIONS[2].weights(old, old.keys()) == old, "modules of the user's own keep theirs"
 
 
 @pytest.fixture
@@ -116,7 +137,7 @@ def test_versions_before_are_brought_up_and_later_ones_refused(folder, monkeypat
 
     seen = []
     monkeypatch.setattr(migrations, "VERSION", VERSION + 1)
-    monkeypatch.setitem(migrations.MIGRATIONS, VERSION, Migration(renamed, lambda w: seen.append(len(w)) or w))
+    monkeypatch.setitem(migrations.MIGRATIONS, VERSION, Migration(renamed, lambda w, _: seen.append(len(w)) or w))
     assert load(folder).n_clusters == 2
     assert seen[0] > 0
 

@@ -29,7 +29,7 @@ from deepclust.storage.containers import (
     open_container,
     pack,
 )
-from deepclust.storage.migrations import VERSION, steps_from
+from deepclust.storage.migrations import VERSION, Migration, steps_from
 from deepclust.storage.seal import check_seal, sealed
 from deepclust.tensorfile import write_tensors
 
@@ -179,10 +179,7 @@ def load_estimator(path: Path, find_class: Callable[[str], type], **given: Any) 
             manifest = migration.manifest(manifest)
         _require_whole(manifest, path)
         cls = _class(manifest["class"], find_class, path)
-        weights = container.tensors(WEIGHTS, manifest["sha256"][WEIGHTS])
-        for migration in migrations:
-            weights = migration.weights(weights)
-        return _assemble(cls, manifest, weights, container, given)
+        return _assemble(cls, manifest, migrations, container, given)
     except ModelFormatError:
         raise
     except Exception as error:  # what a manifest can make go wrong has no end
@@ -219,7 +216,7 @@ def _require_whole(manifest: dict[str, Any], path: Path) -> None:
 
 
 def _assemble(
-    cls: type, manifest: dict[str, Any], weights: dict[str, torch.Tensor], container: AbstractContainer, given: Any
+    cls: type, manifest: dict[str, Any], migrations: list[Migration], container: AbstractContainer, given: Any
 ) -> Any:
     default = defaults(cls)
     params = {name: _restore(value, name, given, default[name]) for name, value in manifest["parameters"].items()}
@@ -233,12 +230,15 @@ def _assemble(
     estimator.layout_ = Layout(**{**manifest["layout"], "shape": _shape(manifest["layout"]["shape"])})
     if estimator.layout_.network_shape != estimator.spec_.shape:
         raise ModelFormatError(f"{container.path}: {MANIFEST} is corrupted: layout and spec do not agree.")
-    estimator.scaler_ = Scaler.blank(weights, "scaler.")
-    estimator.scaler_.load_state_dict(_under("scaler.", weights))
     with torch.device("meta"):  # nothing is allocated before the shapes are known to agree with the file's
         model = estimator._build(estimator.spec_)
-    fresh = model.state_dict()
-    state = {name: _laid_out_as(value, fresh.get(name)) for name, value in _under("model.", weights).items()}
+    fresh = {f"model.{name}": value for name, value in model.state_dict().items()}
+    weights = container.tensors(WEIGHTS, manifest["sha256"][WEIGHTS])
+    for migration in migrations:
+        weights = migration.weights(weights, fresh.keys())
+    estimator.scaler_ = Scaler.blank(weights, "scaler.")
+    estimator.scaler_.load_state_dict(_under("scaler.", weights))
+    state = _under("model.", {name: _laid_out_as(value, fresh.get(name)) for name, value in weights.items()})
     model.load_state_dict(state, assign=True)
     estimator.model_ = model.eval()
     extra: dict[str, Any] = {key: manifest[key] for key in ("history", "events", "provenance")}
