@@ -11,6 +11,7 @@ from tests.engine.test_resume import CrashAt, CrashError, same
 from deepclust import DEC, VaDE
 from deepclust.engine import Healing, Schedule
 from deepclust.engine.callbacks import Callback
+from deepclust.engine.session import Session
 from deepclust.errors import DivergenceError
 
 
@@ -139,6 +140,19 @@ def test_a_cluster_that_swallows_the_others_is_undone_and_told(blobs):
     event = model.result_.events[0]
     assert event["kind"] == "one cluster dominates"
     assert "100 % of the rows" in event["what"]
+    assert model.result_.sizes.max() < 0.9 * len(X)
+
+
+def test_it_is_undone_where_a_time_limit_comes_before_the_next_look(blobs, monkeypatch):
+    def swallow(model):
+        model.centers[1:] += 1e3
+
+    X, _ = blobs
+    spoil = Spoil("cluster", 3, swallow)
+    model = make("dec", [spoil]).set_params(schedule__epochs=100)
+    monkeypatch.setattr(Session, "_out_of_time", lambda self, phase: spoil.left <= 0)
+    model.fit(X)
+    assert kinds(model) == ["one cluster dominates", "time limit"]
     assert model.result_.sizes.max() < 0.9 * len(X)
 
 

@@ -165,6 +165,12 @@ class Guard:
         self._note(trouble.kind, trouble.epoch, what=trouble.words, back_to=epoch, rate=self.rate)
         return epoch
 
+    def end_early(self, epoch: int) -> None:
+        """Look once more where a time limit ends the phase between two looks; what went wrong is undone."""
+        trouble = self._clusters(epoch)
+        if trouble is not None:
+            self.go_back(trouble)
+
     def _note(self, kind: str, epoch: int, **details: Any) -> None:
         self._session.note(kind, phase=self._name, epoch=epoch, **details)
 

@@ -274,6 +274,7 @@ class Session:
                     epoch, is_begun = guard.go_back(trouble), True
                     continue
                 if self._out_of_time(phase):
+                    guard.end_early(epoch)
                     self.note("time limit", phase=name, epoch=epoch, epochs=epochs)
                     break
                 epoch += 1

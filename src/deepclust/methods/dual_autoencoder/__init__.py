@@ -286,6 +286,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
                 schedule=self.schedule,
                 trains=changed,
                 sampler=sampler,
+                clusters=labels is not None and not model.is_tanh,
                 until=0.45 + 0.55 * (number + 1) / rounds,
             )
         )
