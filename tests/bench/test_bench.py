@@ -57,7 +57,7 @@ seeds = 2
 [[run]]
 name = "vade-short"
 method = "vade"
-params = { pretrain__epochs = 30, schedule__epochs = 30, trainer__precision = "fp32", trainer__checkpoint_seconds = 0.1 }
+params = { pretrain__epochs = 4, schedule__epochs = 4, trainer__precision = "fp32", trainer__checkpoint_seconds = 0.1 }
 datasets = ["nested-c"]
 seeds = 1
 """

@@ -14,9 +14,9 @@ from deepclust.runs import Request, create_run
 
 QUICK = [
     "-p",
-    "pretrain__epochs=30",
+    "pretrain__epochs=12",
     "--epochs",
-    "30",
+    "12",
     "-p",
     "trainer__checkpoint_seconds=0.1",
     "-p",

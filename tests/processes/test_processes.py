@@ -15,7 +15,7 @@ from deepclust import together
 from deepclust.errors import DeepclustError, InvalidParameterError
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-QUICK = ["-p", "pretrain__epochs=30", "--epochs", "30", "-p", "trainer__checkpoint_seconds=0.1"]
+QUICK = ["-p", "pretrain__epochs=12", "--epochs", "12", "-p", "trainer__checkpoint_seconds=0.1"]
 EXACT = ["-p", 'trainer__precision="fp32"']
 
 
