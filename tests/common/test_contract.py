@@ -192,8 +192,8 @@ def test_restarts_keep_the_best_by_score_without_labels(name, blobs):
     ],
     ids=["float64", "torch", "pandas", "polars", "csr", "csc"],
 )
-def test_takes_what_holds_rows(name, fitted, convert):
-    X, _, models = fitted
+def test_takes_what_holds_rows(name, brief, convert):
+    X, _, models = brief
     model = clone(models[name]).set_params(random_state=0).fit(convert(X))
     assert np.mean(model.labels_ == models[name].labels_) > 0.99
 
