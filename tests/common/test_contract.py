@@ -183,18 +183,24 @@ def test_restarts_keep_the_best_by_score_without_labels(name, blobs):
 @pytest.mark.parametrize(
     "convert",
     [
-        lambda X: X.astype(np.float64),
         lambda X: torch.from_numpy(X),
         lambda X: pd.DataFrame(X, columns=[f"f{i}" for i in range(20)]),
         lambda X: pl.DataFrame(X, schema=[f"f{i}" for i in range(20)]),
         lambda X: scipy.sparse.csr_matrix(X),
         lambda X: scipy.sparse.csc_array(X),
     ],
-    ids=["float64", "torch", "pandas", "polars", "csr", "csc"],
+    ids=["torch", "pandas", "polars", "csr", "csc"],
 )
 def test_takes_what_holds_rows(name, brief, convert):
     X, _, models = brief
     model = clone(models[name]).set_params(random_state=0).fit(convert(X))
+    assert (model.result_.proba == models[name].result_.proba).all()
+
+
+@every_method
+def test_takes_double_precision(name, fitted):
+    X, _, models = fitted
+    model = clone(models[name]).set_params(random_state=0).fit(X.astype(np.float64))
     assert np.mean(model.labels_ == models[name].labels_) > 0.99
 
 

@@ -156,6 +156,15 @@ def test_it_is_undone_where_a_time_limit_comes_before_the_next_look(blobs, monke
     assert model.result_.sizes.max() < 0.9 * len(X)
 
 
+def test_no_cluster_is_placed_anew_where_no_training_follows(blobs, monkeypatch):
+    spoil = Spoil("cluster", 3, away)
+    model = make("dec", [spoil]).set_params(schedule__epochs=100)
+    monkeypatch.setattr(Session, "_out_of_time", lambda self, phase: spoil.left <= 0)
+    model.fit(blobs[0])
+    assert kinds(model) == ["time limit"]
+    assert model.result_.sizes[0] == 0
+
+
 def blank(model):
     """Leave a decoder through which nothing passes, neither codes nor gradients."""
     for parameter in model.network.autoencoder.decoder.parameters():

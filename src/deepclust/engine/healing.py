@@ -166,8 +166,11 @@ class Guard:
         return epoch
 
     def end_early(self, epoch: int) -> None:
-        """Look once more where a time limit ends the phase between two looks; what went wrong is undone."""
-        trouble = self._clusters(epoch)
+        """Look once more where a time limit ends the phase between two looks; what went wrong is undone.
+
+        Empty clusters stay so: one that is placed anew needs training that no longer comes.
+        """
+        trouble = self._clusters(epoch, reseed=False)
         if trouble is not None:
             self.go_back(trouble)
 
@@ -196,7 +199,7 @@ class Guard:
         self._tell_once("nothing is reconstructed", epoch, words)
         return None
 
-    def _clusters(self, epoch: int) -> Trouble | None:
+    def _clusters(self, epoch: int, *, reseed: bool = True) -> Trouble | None:
         """Look at a sample of rows: does one cluster swallow the others, has one lost all its rows?"""
         session, model, rule = self._session, self._phase.model, self._rule
         if rule is None or not isinstance(model, AbstractClusterModel):
@@ -227,7 +230,7 @@ class Guard:
                 return Trouble("one cluster dominates", epoch, words)
             self._tell_once("one cluster dominates", epoch, words)
             return None
-        if rule.reseed and epoch + 1 < 0.8 * self._epochs:
+        if reseed and rule.reseed and epoch + 1 < 0.8 * self._epochs:
             lost = (now[: len(then)] == 0) & (then * len(chosen) >= _EXPECTED)
             for cluster in torch.nonzero(lost).flatten().tolist():
                 self._place_anew(cluster, labels, codes, epoch)

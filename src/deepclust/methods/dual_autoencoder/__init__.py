@@ -210,6 +210,7 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
 
         net = model.mapping if model.classifier is None else model.classifier
         if not model.is_tanh or model.classifier is not None:
+            # Under a time limit it may go on into the rounds' time: classes that are not learned lead nowhere.
             session.train(
                 Phase(name="settle", model=model, objective=agree, schedule=self.head.settle, trains=[net], until=0.75)
             )
