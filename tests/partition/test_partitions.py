@@ -78,6 +78,12 @@ def test_spectral_cut_with_and_without_landmarks(three):
     assert (spectral_labels(z, 1, seed=0) == 0).all()
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_spectral_cut_of_as_many_rows_as_clusters(k):
+    z = torch.randn(k, 3, generator=torch.Generator().manual_seed(0))
+    assert spectral_labels(z, k, seed=0).tolist() == list(range(k))
+
+
 def test_spectral_landmarks_are_found_a_block_at_a_time(three, monkeypatch):
     z, _ = three
     whole = spectral_labels(z, 3, seed=0, landmarks=60)

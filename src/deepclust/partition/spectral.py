@@ -41,6 +41,8 @@ def spectral_labels(
     n = len(z)
     if k == 1:
         return torch.zeros(n, dtype=torch.int64)
+    if n == k:  # every row is a cluster, and a graph has not as many eigenvectors as the solver wants
+        return torch.arange(n)
     if n <= landmarks:
         return torch.from_numpy(_cut(z.double().numpy(), k, seed, neighbors).astype(np.int64))
     chosen = np.sort(np.random.default_rng(seed).choice(n, landmarks, replace=False))
