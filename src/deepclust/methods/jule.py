@@ -25,14 +25,16 @@ symbol              meaning                                       name in code
 
 Deviations
 ----------
-Batches are made of pairs: rows at random, each with one of its own cluster; random batches, as published, hold hardly a
-pair while clusters are many. The affinity of merged clusters is exact (the program's fast mode adds what is not
+Batches are made of pairs: rows at random, each with one of its own cluster; random batches, as published, hold hardly
+a pair while clusters are many. The affinity of merged clusters is exact (the program's fast mode adds what is not
 additive), the contrast counts above 100 clusters, as in the program (the paper: always), and all neighbours are read
-(the program: half). By default a handful of rows that nothing points at does not count as a cluster
-(``Merging(outlier_share=...)``), and images are shifted and turned a little while the network trains: otherwise its
-clusters come to lie so far apart that the graph no longer tells which belong together. The paper preset's rate falls
-anew in every period. Features for merging are computed with frozen statistics of the batch normalisation. Gradients are
-those of the loss; the program's lose two of three terms. The publications have no rule for new rows.
+(the program: half). While there are more than 20 k clusters, the program first joins those that no link leads to with
+the nearest; that is not done here, so that with the paper preset pairs of rows may end as clusters. By default a
+handful of rows that nothing points at does not count as a cluster (``Merging(outlier_share=...)``), and images are
+shifted and turned a little while the network trains: otherwise its clusters come to lie so far apart that the graph
+no longer tells which belong together. The paper preset's rate falls anew in every period. Features for merging are
+computed with frozen statistics of the batch normalisation. Gradients are those of the loss; the program's lose two of
+three terms. The publications have no rule for new rows.
 
 References
 ----------
