@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, accuracy
 from deepclust.data.rows import Spec
 from deepclust.engine.samplers import Pairs
+from deepclust.graph import global_affinity
 from deepclust.objectives.triplets import Triplets, pair_triplets, triplet_loss
 from deepclust.partition.local_linkage import LocalLinkage
 
@@ -18,13 +19,13 @@ EDGES = {
 }  # fmt: skip
 
 
-def toy(around=2, contrast=1.0):
+def toy(around=2, contrast=1.0, **settings):
     weights = np.zeros((5, 5))
     for place, value in EDGES.items():
         weights[place] = value
     graph = scipy.sparse.csr_array(weights)
     points = np.arange(5.0)[:, None]
-    return LocalLinkage(graph, points, first=np.array([0, 0, 1, 2, 2]), around=around, contrast=contrast)
+    return LocalLinkage(graph, points, first=np.array([0, 0, 1, 2, 2]), around=around, contrast=contrast, **settings)
 
 
 def test_scores_and_the_first_merge_have_the_golden_values():
@@ -37,12 +38,67 @@ def test_scores_and_the_first_merge_have_the_golden_values():
     assert len(linkage.members) == 1
 
 
+@pytest.mark.parametrize(("additive", "expected"), [(False, 0.165), (True, 0.156111)])
+def test_affinity_of_merged_clusters_is_exact_or_the_programs_sum(additive, expected):
+    linkage = toy(additive=additive)
+    linkage._merge(1, 2, linkage.affinity(1, 2))
+    assert linkage.affinity(0, 3) == pytest.approx(expected, abs=1e-6)
+    assert linkage.near == {0: {3}, 3: {0}}
+
+
+def test_additive_affinities_are_sums_over_the_clusters_at_the_start():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(80, 2))
+    graph = global_affinity(points, 6)
+    linkage = LocalLinkage(graph, points, additive=True)
+    start, first = linkage.first.copy(), {c: dict(flow) for c, flow in linkage.flow.items()}
+    while len(linkage.members) > 3:
+        linkage.merge_best()
+    inside = {c: set(np.unique(start[rows]).tolist()) for c, rows in linkage.members.items()}
+    for a, parts in inside.items():
+        for b, others in inside.items():
+            if a != b:
+                expected = sum(first[i].get(j, 0.0) for i in parts for j in others)
+                assert linkage.flow[a].get(b, 0.0) == pytest.approx(expected)
+
+
+def islands():
+    """Return rows in a line and their graph: a linked pair of clusters, then three that no link leads to or from."""
+    points = np.array([0.0, 0.1, 1.0, 1.1, 1.5, 1.6, 9.0, 9.1, 10.0, 10.1])[:, None]
+    weights = np.zeros((10, 10))
+    for i in range(0, 10, 2):
+        weights[i, i + 1] = weights[i + 1, i] = 1.0
+    weights[1, 2] = weights[2, 1] = 0.5
+    return scipy.sparse.csr_array(weights), points, np.repeat(np.arange(5), 2)
+
+
+def test_isolated_clusters_join_the_nearest_means():
+    graph, points, first = islands()
+    linkage = LocalLinkage(graph, points, first=first)
+    assert [c for c in range(5) if not linkage.near[c]] == [2, 3, 4]
+    linkage.join_isolated(3)
+    assert linkage.labels().tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2], "and no fewer are left than asked for"
+    assert [merge[2] for merge in linkage.merges] == [0.0, 0.0]
+    linkage.join_isolated()
+    assert linkage.labels().tolist() == [0, 0] + [1] * 8, "the pair of islands joins as well"
+    before = len(linkage.merges)
+    linkage.join_isolated()
+    assert len(linkage.merges) == before, "nothing is isolated any more"
+
+
+@pytest.mark.parametrize(("above", "joined"), [(None, False), (2, False), (1, True)])
+def test_isolated_clusters_are_joined_while_there_are_many(above, joined, monkeypatch):
+    graph, points, first = islands()
+    monkeypatch.setattr("deepclust.methods.jule.global_affinity", lambda points, neighbors: graph)
+    model = JULE(3, merging=Merging(isolated_above=above))
+    linkage = model._linkage(torch.from_numpy(points), torch.from_numpy(first))
+    assert len(linkage.members) == (3 if joined else 5)
+
+
 def test_contrast_decides_between_pairs_of_like_affinity():
     """Without contrast the largest affinity wins; with it, a pair that stands out from what surrounds it."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(60, 2)) + 8 * rng.integers(0, 3, 60)[:, None]
-    from deepclust.graph import global_affinity
-
     graph = global_affinity(points, 6)
     plain, local = (LocalLinkage(graph, points, contrast=c) for c in (0.0, 1.0))
     assert plain.score(0)[0] == pytest.approx(max(plain.affinity(0, other) for other in plain.near[0]))
@@ -159,3 +215,10 @@ def test_network_has_the_published_geometry(side, flat, pools):
 def test_paper_preset_merges_faces_slowly():
     assert JULE.preset("paper", data="cmu-pie").merging.eta == 0.2
     assert JULE.preset("paper", data="mnist-test").merging.eta == 0.9
+
+
+def test_paper_preset_merges_as_the_program_does(blobs):
+    X, y = blobs
+    rule = JULE.preset("paper").merging
+    assert (rule.affinities, rule.isolated_above, rule.outlier_share) == ("additive", 20, 0.0)
+    assert accuracy(y, JULE(3, merging=rule, **COMMON).fit(X).labels_) > 0.98

@@ -26,15 +26,15 @@ symbol              meaning                                       name in code
 Deviations
 ----------
 Batches are made of pairs: rows at random, each with one of its own cluster; random batches, as published, hold hardly
-a pair while clusters are many. The affinity of merged clusters is exact (the program's fast mode adds what is not
-additive), the contrast counts above 100 clusters, as in the program (the paper: always), and all neighbours are read
-(the program: half). While there are more than 20 k clusters, the program first joins those that no link leads to with
-the nearest; that is not done here, so that with the paper preset pairs of rows may end as clusters. By default a
-handful of rows that nothing points at does not count as a cluster (``Merging(outlier_share=...)``), and images are
-shifted and turned a little while the network trains: otherwise its clusters come to lie so far apart that the graph
-no longer tells which belong together. The paper preset's rate falls anew in every period. Features for merging are
-computed with frozen statistics of the batch normalisation. Gradients are those of the loss; the program's lose two of
-three terms. The publications have no rule for new rows.
+a pair while clusters are many. The affinity of merged clusters is exact by default (the program's fast mode, which the
+paper preset has, adds what is not additive), the contrast counts above 100 clusters, as in the program (the paper:
+always), and all neighbours are read (the program: half). While clusters are many the program first joins those without
+any link; so does the paper preset (``Merging(isolated_above=...)``). By default a handful of rows that nothing points
+at does not count as a cluster instead (``Merging(outlier_share=...)``), and images are shifted and turned a little
+while the network trains: otherwise its clusters come to lie so far apart that the graph no longer tells which belong
+together. The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics
+of the batch normalisation. Gradients are those of the loss; the program's lose two of three terms. The publications
+have no rule for new rows.
 
 References
 ----------
@@ -106,6 +106,11 @@ class Merging(AbstractParameters):
     outlier_share
         Clusters smaller than this share of an average one do not count among the k; 0 is the published algorithm, which
         a few rows that nothing points at cost whole clusters.
+    affinities
+        Of merged clusters: ``"exact"``, or ``"additive"``, sums of those of their parts, as in the published program.
+    isolated_above
+        While there are more than this many clusters for each of the k, those without any link are joined with the ones
+        of the nearest means before anything else is merged; None never does, 20 is the published program's.
     """
 
     eta: Share | Auto = "auto"
@@ -115,6 +120,8 @@ class Merging(AbstractParameters):
     contrast: NonNegativeFloat = 1.0
     contrast_above: NonNegativeInt = 100
     outlier_share: Share = 0.2
+    affinities: Literal["exact", "additive"] = field(default="exact", metadata=ADDED)
+    isolated_above: NonNegativeInt | None = field(default=None, metadata=ADDED)
 
 
 @dataclass(frozen=True, repr=False)
@@ -264,14 +271,18 @@ class JULE(AbstractDeepClusterer):
         rule = self.merging
         graph = global_affinity(points, rule.neighbors)
         start = None if first is None else first.numpy()
-        return LocalLinkage(
+        linkage = LocalLinkage(
             graph,
             points,
             first=start,
             around=rule.around,
             contrast=rule.contrast,
             contrast_above=rule.contrast_above,
+            additive=rule.affinities == "additive",
         )
+        if rule.isolated_above is not None and len(linkage.members) > rule.isolated_above * self.n_clusters:
+            linkage.join_isolated(self.n_clusters)
+        return linkage
 
     def _first(self, raw: Float[Tensor, "n d"]) -> dict[str, Tensor]:
         """Return the first clusters, and what agglomeration of the rows as they are makes of them."""
@@ -367,7 +378,7 @@ def _paper(data: str | None) -> dict[str, Any]:
     faces = data in ("cmu-pie", "umist", "frgc", "ytf")
     return {
         "network": Pooled(),
-        "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0),
+        "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0, affinities="additive", isolated_above=20),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }

@@ -217,12 +217,13 @@ class AbstractLinkage(ABC):
         return min(kept, key=lambda h: (float(((self.points[self.members[h]].mean(axis=0) - mean) ** 2).sum()), h))
 
     def _nearest_means(self) -> tuple[int, int]:
-        names = sorted(self.members)
-        means = np.stack([self.points[self.members[c]].mean(axis=0) for c in names])
+        names, means = self._means()
         smallest = min(range(len(names)), key=lambda i: (len(self.members[names[i]]), names[i]))
-        distances = ((means - means[smallest]) ** 2).sum(axis=1)
-        distances[smallest] = np.inf
-        return names[smallest], names[int(distances.argmin())]
+        return names[smallest], names[nearest_other(means, smallest)]
+
+    def _means(self) -> tuple[list[int], Points]:
+        names = sorted(self.members)
+        return names, np.stack([self.points[self.members[c]].mean(axis=0) for c in names])
 
     def labels(self) -> Indices:
         """Number the clusters by their first row."""
@@ -235,6 +236,13 @@ class AbstractLinkage(ABC):
         """Return how the clusters came about."""
         children = np.array([merge[:2] for merge in self.merges], dtype=np.int64).reshape(-1, 2)
         return MergeTree(self.first, children, np.array([merge[2] for merge in self.merges], dtype=np.float64))
+
+
+def nearest_other(means: Points, place: int) -> int:
+    """Return which of the other means is nearest to the one at a place."""
+    distances = ((means - means[place]) ** 2).sum(axis=1)
+    distances[place] = np.inf
+    return int(distances.argmin())
 
 
 def _crowded(heap: list[tuple[float, int, int, bool]]) -> int:
@@ -268,13 +276,16 @@ class DegreeLinkage(AbstractLinkage):
     def _update(self, a: int, b: int, c: int, around: set[int]) -> None:
         (out_a, in_a), (out_b, in_b) = self.vectors.pop(a), self.vectors.pop(b)
         self.vectors[c] = (_add(out_a, out_b), _add(in_a, in_b))
-        self.flow.pop(a), self.flow.pop(b)
-        self.flow[c] = self._flow(c)
+        self.flow[c] = self._flow_after(a, b, c)
+        del self.flow[a], self.flow[b]
         for other in around:
             flow = self.flow[other]
             total = flow.pop(a, 0.0) + flow.pop(b, 0.0)
             if total:
                 flow[c] = total
+
+    def _flow_after(self, a: int, b: int, c: int) -> dict[int, float]:
+        return self._flow(c)
 
     def affinity(self, a: int, b: int) -> float:
         """Return both halves, each over the square of its cluster's size."""

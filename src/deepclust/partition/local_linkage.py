@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 import scipy.sparse
 
-from deepclust.partition.linkage import DegreeLinkage, Indices, Points
+from deepclust.partition.linkage import DegreeLinkage, Indices, Points, nearest_other
 
 
 class LocalLinkage(DegreeLinkage):
@@ -27,6 +27,9 @@ class LocalLinkage(DegreeLinkage):
         :math:`\lambda`; 0 is plain graph degree linkage.
     contrast_above
         The contrast counts while there are more clusters than this.
+    additive
+        Keep both halves of a merged cluster's affinities as sums of those of its parts, as the published program does.
+        What flows out of it and back is more than that: products across its parts are left out.
 
     References
     ----------
@@ -42,9 +45,26 @@ class LocalLinkage(DegreeLinkage):
         around: int = 5,
         contrast: float = 1.0,
         contrast_above: int = 0,
+        additive: bool = False,
     ) -> None:
-        self.around, self.contrast, self.contrast_above = around, contrast, contrast_above
+        self.around, self.contrast, self.contrast_above, self.additive = around, contrast, contrast_above, additive
         super().__init__(graph, points, first=first)
+
+    def join_isolated(self, least: int = 1) -> None:
+        """Merge clusters without any link with those of the nearest means, while there are more than so many."""
+        while len(self.members) > least and any(not self.near[c] for c in self.members):
+            names, means = self._means()
+            rows = [int(self.members[c][0]) for c in names]
+            for place in [place for place, c in enumerate(names) if not self.near[c]]:
+                a, b = (int(self.home[rows[i]]) for i in (place, nearest_other(means, place)))
+                if a != b and len(self.members) > least:
+                    self._merge(a, b, 0.0)
+
+    def _flow_after(self, a: int, b: int, c: int) -> dict[int, float]:
+        if not self.additive:
+            return super()._flow_after(a, b, c)
+        others = (self.flow[a].keys() | self.flow[b].keys()) - {a, b}
+        return {other: self.flow[a].get(other, 0.0) + self.flow[b].get(other, 0.0) for other in others}
 
     def score(self, c: int) -> tuple[float, int]:
         """Return a cluster's score and the cluster that it would be merged with."""
