@@ -217,8 +217,15 @@ def test_paper_preset_merges_faces_slowly():
     assert JULE.preset("paper", data="mnist-test").merging.eta == 0.9
 
 
-def test_paper_preset_merges_as_the_program_does(blobs):
+def test_paper_preset_merges_and_draws_batches_as_the_program_does(blobs, monkeypatch):
     X, y = blobs
-    rule = JULE.preset("paper").merging
+    preset = JULE.preset("paper")
+    rule = preset.merging
     assert (rule.affinities, rule.isolated_above, rule.outlier_share) == ("additive", 20, 0.0)
-    assert accuracy(y, JULE(3, merging=rule, **COMMON).fit(X).labels_) > 0.98
+    assert preset.triplet.batches == "random"
+    made = []
+    monkeypatch.setattr("deepclust.methods.jule.Pairs", lambda labels: made.append(labels) or Pairs(labels))
+    assert accuracy(y, JULE(3, merging=rule, triplet=preset.triplet, **COMMON).fit(X).labels_) > 0.98
+    assert not made
+    JULE(3, merging=rule, **COMMON).fit(X)
+    assert made, "the default draws pairs"

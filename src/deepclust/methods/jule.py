@@ -25,16 +25,18 @@ symbol              meaning                                       name in code
 
 Deviations
 ----------
-Batches are made of pairs: rows at random, each with one of its own cluster; random batches, as published, hold hardly
-a pair while clusters are many. The affinity of merged clusters is exact by default (the program's fast mode, which the
-paper preset has, adds what is not additive), the contrast counts above 100 clusters, as in the program (the paper:
-always), and all neighbours are read (the program: half). While clusters are many the program first joins those without
-any link; so does the paper preset (``Merging(isolated_above=...)``). By default a handful of rows that nothing points
-at does not count as a cluster instead (``Merging(outlier_share=...)``), and images are shifted and turned a little
-while the network trains: otherwise its clusters come to lie so far apart that the graph no longer tells which belong
-together. The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics
-of the batch normalisation. Gradients are those of the loss; the program's lose two of three terms. The publications
-have no rule for new rows.
+By default batches are made of pairs, rows at random, each with one of its own cluster: random batches, as published and
+in the paper preset, hold hardly a pair while clusters are many. By default the affinity of merged clusters is exact;
+the program's fast mode, which the paper preset has, adds what is not additive. While clusters are many the program
+first joins those without any link, and so does the paper preset (``Merging(isolated_above=...)``); by default a handful
+of rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``), and images are
+shifted and turned a little while the network trains: otherwise its clusters come to lie so far apart that the graph no
+longer tells which belong together.
+
+The contrast counts above 100 clusters, as in the program (the paper: always); all neighbours are read (the program:
+half). The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics of
+the batch normalisation. Gradients are those of the loss; the program's lose two of three terms. The publications have
+no rule for new rows.
 
 References
 ----------
@@ -134,11 +136,15 @@ class Triplet(AbstractParameters):
         Weight of the distance within a cluster, and by how much the one to other clusters must exceed it.
     negatives
         Rows of other clusters for every pair.
+    batches
+        ``"pairs"``: rows at random, each with one of its own cluster; ``"random"``, as published, hold hardly a pair
+        while clusters are many, and so teach little at first.
     """
 
     gamma: PositiveFloat = 1.0
     margin: PositiveFloat = 0.2
     negatives: Count = 20
+    batches: Literal["pairs", "random"] = field(default="pairs", metadata=ADDED)
 
 
 class JULE(AbstractDeepClusterer):
@@ -262,7 +268,7 @@ class JULE(AbstractDeepClusterer):
                 objective=loss,
                 schedule=self.schedule,
                 trains=[model.encoder],
-                sampler=Pairs(labels),
+                sampler=Pairs(labels) if self.triplet.batches == "pairs" else None,
             )
         )
 
@@ -379,6 +385,7 @@ def _paper(data: str | None) -> dict[str, Any]:
     return {
         "network": Pooled(),
         "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0, affinities="additive", isolated_above=20),
+        "triplet": Triplet(batches="random"),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }
