@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 from torch.testing import assert_close
 
-from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, accuracy
+from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, Triplet, accuracy
 from deepclust.data.rows import Spec
 from deepclust.engine.samplers import Pairs
 from deepclust.graph import global_affinity
@@ -217,15 +217,17 @@ def test_paper_preset_merges_faces_slowly():
     assert JULE.preset("paper", data="mnist-test").merging.eta == 0.9
 
 
-def test_paper_preset_merges_and_draws_batches_as_the_program_does(blobs, monkeypatch):
+def test_paper_preset_merges_as_the_program_does(blobs):
     X, y = blobs
-    preset = JULE.preset("paper")
-    rule = preset.merging
+    rule = JULE.preset("paper").merging
     assert (rule.affinities, rule.isolated_above, rule.outlier_share) == ("additive", 20, 0.0)
-    assert preset.triplet.batches == "random"
+    assert accuracy(y, JULE(3, merging=rule, **COMMON).fit(X).labels_) > 0.98
+
+
+@pytest.mark.parametrize(("triplet", "in_pairs"), [(JULE().triplet, False), (Triplet(batches="pairs"), True)])
+def test_batches_are_random_as_published_or_made_of_pairs(triplet, in_pairs, blobs, monkeypatch):
+    X, y = blobs
     made = []
     monkeypatch.setattr("deepclust.methods.jule.Pairs", lambda labels: made.append(labels) or Pairs(labels))
-    assert accuracy(y, JULE(3, merging=rule, triplet=preset.triplet, **COMMON).fit(X).labels_) > 0.98
-    assert not made
-    JULE(3, merging=rule, **COMMON).fit(X)
-    assert made, "the default draws pairs"
+    assert accuracy(y, JULE(3, triplet=triplet, **COMMON).fit(X).labels_) > 0.98
+    assert bool(made) == in_pairs

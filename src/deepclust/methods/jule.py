@@ -25,13 +25,11 @@ symbol              meaning                                       name in code
 
 Deviations
 ----------
-By default batches are made of pairs, rows at random, each with one of its own cluster: random batches, as published and
-in the paper preset, hold hardly a pair while clusters are many. By default the affinity of merged clusters is exact;
-the program's fast mode, which the paper preset has, adds what is not additive. While clusters are many the program
-first joins those without any link, and so does the paper preset (``Merging(isolated_above=...)``); by default a handful
-of rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``), and images are
-shifted and turned a little while the network trains: otherwise its clusters come to lie so far apart that the graph no
-longer tells which belong together.
+By default the affinity of merged clusters is exact; the program's fast mode, which the paper preset has, adds what is
+not additive. While clusters are many the program first joins those without any link, and so does the paper preset
+(``Merging(isolated_above=...)``); by default a handful of rows that nothing points at does not count as a cluster
+instead (``Merging(outlier_share=...)``), and images are shifted and turned a little while the network trains: otherwise
+its clusters come to lie so far apart that the graph no longer tells which belong together.
 
 The contrast counts above 100 clusters, as in the program (the paper: always); all neighbours are read (the program:
 half). The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics of
@@ -137,8 +135,8 @@ class Triplet(AbstractParameters):
     negatives
         Rows of other clusters for every pair.
     batches
-        ``"pairs"``: rows at random, each with one of its own cluster; ``"random"``, as published, hold hardly a pair
-        while clusters are many, and so teach little at first.
+        ``"random"``, as published and as `JULE` has it: hardly a pair while clusters are many, so that first clusters
+        teach little. ``"pairs"``: rows at random, each with one of its own cluster; small sets come to be islands.
     """
 
     gamma: PositiveFloat = 1.0
@@ -189,7 +187,7 @@ class JULE(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         mode: Literal["RC", "SF"] = "RC",
         merging: Merging = Merging(),
-        triplet: Triplet = Triplet(),
+        triplet: Triplet = Triplet(batches="random"),
         schedule: Schedule = Schedule(
             epochs=Budget(passes=20, least_steps=500, most_steps=6_000), batch_size=100, augment="auto"
         ),
@@ -385,7 +383,6 @@ def _paper(data: str | None) -> dict[str, Any]:
     return {
         "network": Pooled(),
         "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0, affinities="additive", isolated_above=20),
-        "triplet": Triplet(batches="random"),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }
