@@ -135,8 +135,8 @@ class Triplet(AbstractParameters):
     negatives
         Rows of other clusters for every pair.
     batches
-        ``"random"``, as published and as `JULE` has it: hardly a pair while clusters are many, so that first clusters
-        teach little. ``"pairs"``: rows at random, each with one of its own cluster; small sets come to be islands.
+        ``"random"``, as published and as `JULE` has it: hardly a pair while clusters are many, so that these teach
+        little. ``"pairs"``: rows at random, each with one of its own cluster, which makes islands of many small ones.
     """
 
     gamma: PositiveFloat = 1.0
