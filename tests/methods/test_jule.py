@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 from torch.testing import assert_close
 
-from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, Triplet, accuracy
+from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, accuracy
 from deepclust.data.rows import Spec
 from deepclust.engine.samplers import Pairs
 from deepclust.graph import global_affinity
@@ -224,7 +224,7 @@ def test_paper_preset_merges_as_the_program_does(blobs):
     assert accuracy(y, JULE(3, merging=rule, **COMMON).fit(X).labels_) > 0.98
 
 
-@pytest.mark.parametrize(("triplet", "in_pairs"), [(JULE().triplet, False), (Triplet(batches="pairs"), True)])
+@pytest.mark.parametrize(("triplet", "in_pairs"), [(JULE.preset("paper").triplet, False), (JULE().triplet, True)])
 def test_batches_are_random_as_published_or_made_of_pairs(triplet, in_pairs, blobs, monkeypatch):
     X, y = blobs
     made = []

@@ -25,7 +25,8 @@ symbol              meaning                                       name in code
 
 Deviations
 ----------
-By default the affinity of merged clusters is exact; the program's fast mode, which the paper preset has, adds what is
+By default batches are made of pairs (``Triplet(batches=...)``; decision 0025), and the affinity of merged clusters is
+exact; the program's fast mode, which the paper preset has, adds what is
 not additive. While clusters are many the program first joins those without any link, and so does the paper preset
 (``Merging(isolated_above=...)``); by default a handful of rows that nothing points at does not count as a cluster
 instead (``Merging(outlier_share=...)``), and images are shifted and turned a little while the network trains: otherwise
@@ -135,8 +136,8 @@ class Triplet(AbstractParameters):
     negatives
         Rows of other clusters for every pair.
     batches
-        ``"random"``, as published and as `JULE` has it: hardly a pair while clusters are many, so that these teach
-        little. ``"pairs"``: rows at random, each with one of its own cluster, which makes islands of many small ones.
+        ``"pairs"``: rows at random, each with one of its own cluster. ``"random"``, as published and in the paper
+        preset: hardly a pair while clusters are many; on images these do not become islands then.
     """
 
     gamma: PositiveFloat = 1.0
@@ -187,7 +188,7 @@ class JULE(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         mode: Literal["RC", "SF"] = "RC",
         merging: Merging = Merging(),
-        triplet: Triplet = Triplet(batches="random"),
+        triplet: Triplet = Triplet(),
         schedule: Schedule = Schedule(
             epochs=Budget(passes=20, least_steps=500, most_steps=6_000), batch_size=100, augment="auto"
         ),
@@ -383,6 +384,7 @@ def _paper(data: str | None) -> dict[str, Any]:
     return {
         "network": Pooled(),
         "merging": Merging(eta=0.2 if faces else 0.9, outlier_share=0.0, affinities="additive", isolated_above=20),
+        "triplet": Triplet(batches="random"),
         "schedule": Schedule(epochs=20, lr=0.01, optimizer="sgd", decay=Inverse(), weight_decay=5e-5, batch_size=100),
         "trainer": Trainer(precision="fp32"),
     }
