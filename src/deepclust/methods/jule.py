@@ -25,9 +25,9 @@ symbol              meaning                                       name in code
 
 Deviations
 ----------
-By default batches are made of pairs (``Triplet(batches=...)``; decision 0025), and the affinity of merged clusters is
-exact; the program's fast mode, which the paper preset has, adds what is
-not additive. While clusters are many the program first joins those without any link, and so does the paper preset
+By default batches are made of pairs, and random, as published, with the paper preset (``Triplet(batches=...)``). By
+default the affinity of merged clusters is exact; the program's fast mode, which the paper preset has, adds what is not
+additive. While clusters are many the program first joins those without any link, and so does the paper preset
 (``Merging(isolated_above=...)``); by default a handful of rows that nothing points at does not count as a cluster
 instead (``Merging(outlier_share=...)``), and images are shifted and turned a little while the network trains: otherwise
 its clusters come to lie so far apart that the graph no longer tells which belong together.
