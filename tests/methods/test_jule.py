@@ -6,10 +6,10 @@ import scipy.sparse
 import torch
 from torch.testing import assert_close
 
-from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, accuracy
+from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, Triplet, accuracy
 from deepclust.data.rows import Spec
 from deepclust.engine.samplers import Pairs
-from deepclust.graph import global_affinity
+from deepclust.graph import global_affinity, moved, neighbor_differences
 from deepclust.objectives.triplets import Triplets, pair_triplets, triplet_loss
 from deepclust.partition.local_linkage import LocalLinkage
 
@@ -224,10 +224,48 @@ def test_paper_preset_merges_as_the_program_does(blobs):
     assert accuracy(y, JULE(3, merging=rule, **COMMON).fit(X).labels_) > 0.98
 
 
-@pytest.mark.parametrize(("triplet", "in_pairs"), [(JULE.preset("paper").triplet, False), (JULE().triplet, True)])
-def test_batches_are_random_as_published_or_made_of_pairs(triplet, in_pairs, blobs, monkeypatch):
+@pytest.mark.parametrize(
+    ("triplet", "side", "in_pairs", "jitter"),
+    [
+        (JULE.preset("paper").triplet, None, False, None),
+        (Triplet(), None, True, None),
+        (JULE().triplet, None, True, 1.0),
+        (JULE().triplet, (4, 5), False, None),
+        (Triplet(batches="random", jitter=0.5), (4, 5), False, 0.5),
+    ],
+)
+def test_batches_and_jitter_are_the_ones_of_images_or_of_flat_rows(triplet, side, in_pairs, jitter, blobs, monkeypatch):
     X, y = blobs
-    made = []
+    made, times = [], []
     monkeypatch.setattr("deepclust.methods.jule.Pairs", lambda labels: made.append(labels) or Pairs(labels))
-    assert accuracy(y, JULE(3, triplet=triplet, **COMMON).fit(X).labels_) > 0.98
+    monkeypatch.setattr("deepclust.methods.jule.moved", lambda x, of, much: times.append(much) or moved(x, of, much))
+    X = X if side is None else X.reshape(-1, *side)
+    model = JULE(3, triplet=triplet, **COMMON).fit(X)
+    assert accuracy(y, model.labels_) > 0.98
     assert bool(made) == in_pairs
+    assert set(times) == ({jitter} if jitter else set())
+
+
+def test_flat_digits_end_no_worse_than_they_start(digits):
+    images, y = digits
+    chosen = np.random.default_rng(0).permutation(len(y))[:600]
+    X = images.reshape(len(images), -1)[chosen]
+    model = JULE(10, network=MLP((200,), latent=16, norm=True), random_state=0, trainer=Trainer(precision="fp32")).fit(
+        X
+    )
+    assert accuracy(y[chosen], model.labels_) > accuracy(y[chosen], model.result_.start_labels) - 0.05
+
+
+def test_rows_move_by_differences_of_their_neighbours():
+    near = torch.randn(100, 2, generator=torch.Generator().manual_seed(0)) * 0.1
+    near[50:, 0] += 100.0
+    differences = neighbor_differences(near, 0)
+    assert differences.shape == (100, 2)
+    assert 0 < differences.norm(dim=1).min() <= differences.norm(dim=1).max() < 1, "never across the groups"
+    assert_close(differences, neighbor_differences(near, 0))
+    assert not torch.equal(differences, neighbor_differences(near, 1))
+    x = torch.zeros(7, 1, 2)
+    steps = moved(x, differences, 2.0)
+    assert steps.shape == x.shape
+    assert all((2 * differences == step).all(1).any() for step in steps.flatten(1))
+    assert neighbor_differences(near[:2], 0).abs().sum() > 0, "two rows are neighbours"

@@ -7,14 +7,17 @@ from deepclust.graph.affinity import (
     transition_matrix,
     weighted_edges,
 )
+from deepclust.graph.differences import moved, neighbor_differences
 from deepclust.graph.neighbours import mutual_share, nearest_neighbors, suited_neighbors
 
 __all__ = [
     "gaussian_affinity",
     "global_affinity",
     "local_affinity",
+    "moved",
     "mutual_share",
     "nearest_neighbors",
+    "neighbor_differences",
     "suited_neighbors",
     "transition_matrix",
     "weighted_edges",

@@ -25,12 +25,13 @@ symbol              meaning                                       name in code
 
 Deviations
 ----------
-By default batches are made of pairs, and random, as published, with the paper preset (``Triplet(batches=...)``). By
-default the affinity of merged clusters is exact; the program's fast mode, which the paper preset has, adds what is not
-additive. While clusters are many the program first joins those without any link, and so does the paper preset
-(``Merging(isolated_above=...)``); by default a handful of rows that nothing points at does not count as a cluster
-instead (``Merging(outlier_share=...)``), and images are shifted and turned a little while the network trains: otherwise
-its clusters come to lie so far apart that the graph no longer tells which belong together.
+Left alone, the network moves its clusters so far apart that the graph no longer tells which belong together. By default
+images are therefore shifted and turned a little while it trains, and flat rows, of which the publication has none, are
+moved as neighbours differ (``Triplet(jitter=...)``), before a network that normalises its layers. Batches of images are
+random, as published, those of flat rows made of pairs (``Triplet(batches=...)``). The affinity of merged clusters is
+exact by default; the program's fast mode, which the paper preset has, adds what is not additive. While clusters are
+many the program first joins those without any link, and so does the paper preset (``Merging(isolated_above=...)``); by
+default a handful of rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``).
 
 The contrast counts above 100 clusters, as in the program (the paper: always); all neighbours are read (the program:
 half). The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics of
@@ -61,7 +62,7 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Pairs
-from deepclust.graph import global_affinity
+from deepclust.graph import global_affinity, moved, neighbor_differences
 from deepclust.model import AbstractClusterModel
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
 from deepclust.networks.autoencoder import Autoencoder
@@ -80,7 +81,7 @@ from deepclust.params import (
     Share,
 )
 from deepclust.partition.linkage import MergeTree, agglomerate, split_largest
-from deepclust.partition.local_linkage import LocalLinkage
+from deepclust.partition.local_linkage import LocalLinkage, merges_so_far
 from deepclust.partition.sampled import sample_of
 from deepclust.together import gathered
 
@@ -137,13 +138,22 @@ class Triplet(AbstractParameters):
         Rows of other clusters for every pair.
     batches
         ``"pairs"``: rows at random, each with one of its own cluster. ``"random"``, as published and in the paper
-        preset: hardly a pair while clusters are many; on images these do not become islands then.
+        preset: hardly a pair while clusters are many. ``"auto"``: random of images, pairs of flat rows.
+    jitter
+        Every row is moved, while the network trains, by so many times the difference of two neighbouring rows drawn
+        elsewhere; ``"auto"`` is 1 for flat rows and 0 for images, which the schedule changes.
     """
 
     gamma: PositiveFloat = 1.0
     margin: PositiveFloat = 0.2
     negatives: Count = 20
-    batches: Literal["pairs", "random"] = field(default="pairs", metadata=ADDED)
+    batches: Literal["auto", "pairs", "random"] = field(default="pairs", metadata=ADDED)
+    jitter: NonNegativeFloat | Auto = field(default=0.0, metadata=ADDED)
+
+    def settled(self, is_image: bool) -> Triplet:
+        """Return these parameters with values for ``"auto"``."""
+        chosen = {"batches": "random", "jitter": 0.0} if is_image else {"batches": "pairs", "jitter": 1.0}
+        return self(**{name: value for name, value in chosen.items() if getattr(self, name) == "auto"})
 
 
 class JULE(AbstractDeepClusterer):
@@ -188,7 +198,7 @@ class JULE(AbstractDeepClusterer):
         network: Auto | AbstractNetwork | tuple[nn.Module, nn.Module] = "auto",
         mode: Literal["RC", "SF"] = "RC",
         merging: Merging = Merging(),
-        triplet: Triplet = Triplet(),
+        triplet: Triplet = Triplet(batches="auto", jitter="auto"),
         schedule: Schedule = Schedule(
             epochs=Budget(passes=20, least_steps=500, most_steps=6_000), batch_size=100, augment="auto"
         ),
@@ -212,7 +222,7 @@ class JULE(AbstractDeepClusterer):
         return "unit" if spec.is_image else "standard"
 
     def _build(self, spec: Spec) -> JULEModel:
-        default: AbstractNetwork = Pooled() if spec.is_image else MLP(latent=32)
+        default: AbstractNetwork = Pooled() if spec.is_image else MLP(latent=32, norm=True)
         network = build_network(self.network, default, spec)
         return JULEModel(network, self.n_clusters, min(spec.n, _EXEMPLARS))
 
@@ -230,13 +240,16 @@ class JULE(AbstractDeepClusterer):
 
     def _merge_and_learn(self, model: JULEModel, session: Session) -> None:
         # 1. Join every row to its nearest neighbour, among the rows as they are.
-        raw = session.map(lambda x: F.normalize(x.flatten(1), dim=1), model)
-        state = session.once("first", lambda: self._first(raw))
+        rows = session.map(lambda x: x.flatten(1), model)
+        state = session.once("first", lambda: self._first(F.normalize(rows, dim=1)))
         session.start_labels = state["start"]
         # 2. Take turns.
+        rule, moves = self.triplet.settled(session.rows.spec.is_image), None
+        if rule.jitter:
+            moves = session.once("moves", lambda: {"of": neighbor_differences(rows, session.seed)})["of"]
         period = 0
         while period == 0 or int(state["labels"].max()) + 1 > self.n_clusters:
-            self._train(model, session, state["labels"], period)
+            self._train(model, session, state["labels"], period, rule, moves)
             features = session.map(model.embed, model)
             merge = partial(self._merge, features, state, period + 1)
             state = session.once(f"merge-{period}", merge)
@@ -253,12 +266,20 @@ class JULE(AbstractDeepClusterer):
         children = state["children"].numpy()
         self.tree_ = MergeTree(state["first"].numpy(), children, state["affinities"].numpy())
 
-    def _train(self, model: JULEModel, session: Session, labels: Int64[Tensor, " n"], period: int) -> None:
+    def _train(
+        self,
+        model: JULEModel,
+        session: Session,
+        labels: Int64[Tensor, " n"],
+        period: int,
+        rule: Triplet,
+        moves: Float[Tensor, "m d"] | None,
+    ) -> None:
         def loss(model: JULEModel, batch: Batch) -> Mapping[str, Tensor]:
             own = gathered(batch.take(labels))
-            triplets = pair_triplets(own, self.triplet.negatives)
-            z = gathered(model.embed(batch.x))
-            return {"triplet": triplet_loss(z, triplets, gamma=self.triplet.gamma, margin=self.triplet.margin)}
+            triplets = pair_triplets(own, rule.negatives)
+            z = gathered(model.embed(batch.x if moves is None else moved(batch.x, moves, float(rule.jitter))))
+            return {"triplet": triplet_loss(z, triplets, gamma=rule.gamma, margin=rule.margin)}
 
         session.train(
             Phase(
@@ -267,7 +288,7 @@ class JULE(AbstractDeepClusterer):
                 objective=loss,
                 schedule=self.schedule,
                 trains=[model.encoder],
-                sampler=Pairs(labels) if self.triplet.batches == "pairs" else None,
+                sampler=Pairs(labels) if rule.batches == "pairs" else None,
             )
         )
 
@@ -346,31 +367,8 @@ class JULEModel(AbstractClusterModel):
 
 
 def _state(linkage: LocalLinkage, before: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return the clusters, numbered 0..m-1, and the merges so far as a tree over the first clusters.
-
-    ``names`` holds the number that each present cluster has in that tree.
-    """
-    names = sorted(linkage.members)
-    labels = np.searchsorted(names, linkage.home)
-    tree = linkage.tree()
-    if before is None:
-        first, children, affinities = tree.first, tree.children, tree.affinities
-        present = np.array(names)
-    else:
-        first, old = before["first"].numpy(), before["names"].numpy()
-        offset = int(first.max()) + 1 + len(before["children"])
-        renamed = np.concatenate([old, offset + np.arange(len(tree.children))])
-        children = np.concatenate([before["children"].numpy(), renamed[tree.children].reshape(-1, 2)])
-        affinities = np.concatenate([before["affinities"].numpy(), tree.affinities])
-        present = renamed[np.array(names)]
-    parts = {
-        "labels": labels.astype(np.int64),
-        "first": first.astype(np.int64),
-        "children": children.astype(np.int64).reshape(-1, 2),
-        "affinities": affinities.astype(np.float64),
-        "names": present.astype(np.int64),
-    }
-    return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+    state = merges_so_far(linkage, None if before is None else {name: part.numpy() for name, part in before.items()})
+    return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in state.items()}
 
 
 def _sample(n: int, seed: int) -> Int64[Tensor, " m"]:

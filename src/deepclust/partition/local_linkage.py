@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 
 from deepclust.partition.linkage import DegreeLinkage, Indices, Points, nearest_other
@@ -95,3 +98,42 @@ class LocalLinkage(DegreeLinkage):
             if -score > cost:  # it has become less urgent since; a rise has put an entry of its own on the heap
                 heapq.heappush(self.heap, (-score, c, current, True))
         return self._merge(*self._nearest_means(), 0.0)
+
+
+def merges_so_far(
+    linkage: DegreeLinkage, before: Mapping[str, npt.NDArray[Any]] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the present clusters, and all merges as one tree over the first ones.
+
+    Parameters
+    ----------
+    linkage
+        Of clusters that a former linkage left, or of rows.
+    before
+        What this function returned of that former linkage.
+
+    Returns
+    -------
+    dict
+        ``labels``: cluster of every row, 0..m-1. ``first``, ``children``, ``affinities``: as of `MergeTree`. ``names``:
+        the number that each present cluster has in that tree.
+    """
+    names = sorted(linkage.members)
+    tree = linkage.tree()
+    if before is None:
+        first, children, affinities = tree.first, tree.children, tree.affinities
+        present = np.array(names)
+    else:
+        first, old = before["first"], before["names"]
+        offset = int(first.max()) + 1 + len(before["children"])
+        renamed = np.concatenate([old, offset + np.arange(len(tree.children))])
+        children = np.concatenate([before["children"], renamed[tree.children].reshape(-1, 2)])
+        affinities = np.concatenate([before["affinities"], tree.affinities])
+        present = renamed[np.array(names)]
+    return {
+        "labels": np.searchsorted(names, linkage.home).astype(np.int64),
+        "first": first.astype(np.int64),
+        "children": children.astype(np.int64).reshape(-1, 2),
+        "affinities": affinities.astype(np.float64),
+        "names": present.astype(np.int64),
+    }

@@ -1,0 +1,40 @@
+"""Differences of neighbouring rows: how rows of a group vary, with no need to know the groups or a unit."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from deepclust.data.batch import send
+from deepclust.together import drawn
+
+_NEAREST, _MOST = 10, 4_096
+
+
+def neighbor_differences(rows: Float[Tensor, "n d"], seed: int) -> Float[Tensor, "m d"]:
+    """Return the difference of a row to one of its ten nearest, for every row or 4,096 of them.
+
+    Parameters
+    ----------
+    rows
+        At least two.
+    seed
+        Which rows, and which neighbours.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(rows), generator=generator)[:_MOST]
+    count = min(_NEAREST + 1, len(rows))
+    index = NearestNeighbors(n_neighbors=count).fit(rows.numpy())
+    found = index.kneighbors(rows[chosen].numpy(), return_distance=False)
+    # A row is found itself, not always first where others are equal to it.
+    place = torch.randint(1, count, (len(chosen), 1), generator=generator)
+    other = torch.from_numpy(found).gather(1, place).squeeze(1)
+    return rows[other] - rows[chosen]
+
+
+def moved(x: Float[Tensor, "b *shape"], differences: Float[Tensor, "m d"], times: float) -> Float[Tensor, "b *shape"]:
+    """Return rows, each moved by a difference drawn with torch's global generator, so many times."""
+    pick = drawn(lambda n: torch.randint(len(differences), (n,)), len(x))
+    return x + times * send(differences[pick], x.device).view_as(x)
