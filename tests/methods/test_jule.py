@@ -256,7 +256,7 @@ def test_flat_digits_end_no_worse_than_they_start(digits):
     assert accuracy(y[chosen], model.labels_) > accuracy(y[chosen], model.result_.start_labels) - 0.05
 
 
-def test_rows_move_by_differences_of_their_neighbours():
+def test_rows_move_by_differences_of_their_neighbours(monkeypatch):
     near = torch.randn(100, 2, generator=torch.Generator().manual_seed(0)) * 0.1
     near[50:, 0] += 100.0
     differences = neighbor_differences(near, 0)
@@ -264,6 +264,8 @@ def test_rows_move_by_differences_of_their_neighbours():
     assert 0 < differences.norm(dim=1).min() <= differences.norm(dim=1).max() < 1, "never across the groups"
     assert_close(differences, neighbor_differences(near, 0))
     assert not torch.equal(differences, neighbor_differences(near, 1))
+    monkeypatch.setattr("deepclust.graph.differences._MOST_VALUES", 40)
+    assert neighbor_differences(near, 0).shape == (20, 2)
     x = torch.zeros(7, 1, 2)
     steps = moved(x, differences, 2.0)
     assert steps.shape == x.shape

@@ -10,11 +10,11 @@ from torch import Tensor
 from deepclust.data.batch import send
 from deepclust.together import drawn
 
-_NEAREST, _MOST = 10, 4_096
+_NEAREST, _MOST, _MOST_VALUES = 10, 4_096, 20_000_000
 
 
 def neighbor_differences(rows: Float[Tensor, "n d"], seed: int) -> Float[Tensor, "m d"]:
-    """Return the difference of a row to one of its ten nearest, for every row or 4,096 of them.
+    """Return the difference of a row to one of its ten nearest, of 4,096 rows at most, fewer of very wide ones.
 
     Parameters
     ----------
@@ -24,7 +24,8 @@ def neighbor_differences(rows: Float[Tensor, "n d"], seed: int) -> Float[Tensor,
         Which rows, and which neighbours.
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(rows), generator=generator)[:_MOST]
+    most = max(1, min(_MOST, _MOST_VALUES // rows.shape[1]))
+    chosen = torch.randperm(len(rows), generator=generator)[:most]
     count = min(_NEAREST + 1, len(rows))
     index = NearestNeighbors(n_neighbors=count).fit(rows.numpy())
     found = index.kneighbors(rows[chosen].numpy(), return_distance=False)

@@ -164,8 +164,8 @@ class JULE(AbstractDeepClusterer):
     n_clusters
         Number of clusters.
     network
-        ``"auto"`` (`Pooled` for images, fully connected for flat rows), a builder, or your own ``(encoder, decoder)``
-        modules, of which the encoder is used.
+        ``"auto"`` (`Pooled` for images, a normalised `MLP` for flat rows), a builder, or your own ``(encoder,
+        decoder)`` modules, of which the encoder is used.
     mode
         ``"RC"`` agglomerates the final features anew, ``"SF"`` keeps the clusters that the periods led to.
     merging
