@@ -246,7 +246,7 @@ def test_batches_and_jitter_are_the_ones_of_images_or_of_flat_rows(triplet, side
     assert set(times) == ({jitter} if jitter else set())
 
 
-def test_flat_digits_end_no_worse_than_they_start(digits):
+def test_training_keeps_what_flat_digits_start_with(digits):
     images, y = digits
     chosen = np.random.default_rng(0).permutation(len(y))[:600]
     X = images.reshape(len(images), -1)[chosen]
