@@ -8,6 +8,7 @@ from tests.common.small import small
 from deepclust import Callback
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import as_rows
+from deepclust.engine import Schedule
 from deepclust.guidance import Guide
 from deepclust.methods import dual_autoencoder
 from deepclust.methods.dual_autoencoder import SpectralHead
@@ -41,6 +42,17 @@ def test_every_round_has_the_graph_of_the_codes_before_it(blobs, monkeypatch):
     assert torch.equal(first[0], both[0])
     assert not torch.equal(both[0], both[1])
     assert not np.array_equal(once.result_.embedding, twice.result_.embedding)
+
+
+def test_without_rounds_the_partition_of_the_pretrained_codes_is_the_result(blobs, monkeypatch):
+    X, _ = blobs
+    model, graphs = rounds_of(X, 0, monkeypatch, head__settle=Schedule(epochs=200, batch_size=32))
+    assert phases_of(model) == ["pretrain", "settle"]
+    assert graphs == []
+    assert np.array_equal(model.labels_, model.result_.start_labels)
+    trained, _ = rounds_of(X, 1, monkeypatch)
+    assert np.array_equal(model.result_.start_labels, trained.result_.start_labels)
+    assert not np.array_equal(model.result_.embedding, trained.result_.embedding)
 
 
 @pytest.mark.parametrize(("hold", "guided"), [(0.0, (0, 0)), (1 / 3, (2, 2)), (0.5, (3, 3)), (1.0, (6, 6))])

@@ -19,7 +19,7 @@ from deepclust.networks.likelihood import AbstractLikelihood
 from deepclust.networks.orthonormal import Orthonormal, OrthonormalLayer
 from deepclust.networks.precision import full_precision
 from deepclust.objectives.information import information_cost
-from deepclust.params import ADDED, AbstractParameters, Count, NonNegativeFloat, PositiveShare
+from deepclust.params import ADDED, AbstractParameters, Count, NonNegativeFloat, NonNegativeInt, PositiveShare
 from deepclust.partition import diagonal_moments
 from deepclust.together import gathered, own
 
@@ -106,7 +106,8 @@ class SpectralHead(AbstractParameters):
     settle
         Schedule by which the network first learns the partition of the codes.
     rounds
-        Of joint training, each on the graph of the codes that the one before has left, and guided in its first part.
+        Of joint training, each on the graph of the codes that the one before has left, and guided in its first part;
+        with 0, codes stay as they are pretrained, and classes what the class network has learned of their partition.
     renew
         Whether later rounds are guided by the classes that the one before has left, or by the first partition as well.
     sure
@@ -121,7 +122,7 @@ class SpectralHead(AbstractParameters):
     joint: bool = True
     orthonormal: Orthonormal = _RULE
     settle: Schedule = _SETTLE
-    rounds: Count = field(default=1, metadata=ADDED)
+    rounds: NonNegativeInt = field(default=1, metadata=ADDED)
     renew: bool = field(default=False, metadata=ADDED)
     sure: PositiveShare = field(default=1.0, metadata=ADDED)
 
