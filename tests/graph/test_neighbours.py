@@ -20,6 +20,18 @@ def test_exact_neighbours_are_those_of_all_distances():
     assert nearest_neighbors(z[:4], 7)[1].shape == (4, 3)
 
 
+def test_neighbours_of_some_rows_are_those_among_all():
+    z = np.random.default_rng(0).normal(size=(60, 3))
+    distances, index = nearest_neighbors(z, 7)
+    rows = np.array([41, 3, 59])
+    some_distances, some = nearest_neighbors(z, 7, rows=rows)
+    assert (some == index[rows]).all()
+    np.testing.assert_allclose(some_distances, distances[rows])
+    equal = nearest_neighbors(np.zeros((30, 2)), 5, rows=np.arange(30))[1]
+    assert equal.shape == (30, 5)
+    assert not (equal == np.arange(30)[:, None]).any(), "a row is not its own neighbour, however many equal it"
+
+
 @pytest.mark.filterwarnings("ignore::Warning:numba", "ignore::DeprecationWarning")
 def test_approximate_neighbours_are_nearly_all_and_never_the_row_itself():
     rng = np.random.default_rng(0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from deepclust.data.batch import send
+from deepclust.graph.neighbours import nearest_neighbors
 from deepclust.together import drawn
 
 _NEAREST, _MOST, _MOST_VALUES = 10, 4_096, 20_000_000
@@ -26,11 +26,8 @@ def neighbor_differences(rows: Float[Tensor, "n d"], seed: int) -> Float[Tensor,
     generator = torch.Generator().manual_seed(seed)
     most = max(1, min(_MOST, _MOST_VALUES // rows.shape[1]))
     chosen = torch.randperm(len(rows), generator=generator)[:most]
-    count = min(_NEAREST + 1, len(rows))
-    index = NearestNeighbors(n_neighbors=count).fit(rows.numpy())
-    found = index.kneighbors(rows[chosen].numpy(), return_distance=False)
-    # A row is found itself, not always first where others are equal to it.
-    place = torch.randint(1, count, (len(chosen), 1), generator=generator)
+    _, found = nearest_neighbors(rows.numpy(), _NEAREST, rows=chosen.numpy())
+    place = torch.randint(found.shape[1], (len(chosen), 1), generator=generator)
     other = torch.from_numpy(found).gather(1, place).squeeze(1)
     return rows[other] - rows[chosen]
 

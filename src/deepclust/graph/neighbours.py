@@ -25,7 +25,12 @@ def suited_neighbors(n: int, k: int, most: int) -> int:
 
 
 def nearest_neighbors(
-    z: npt.NDArray[np.floating], neighbors: int, *, approximate: bool | None = None, seed: int = 0
+    z: npt.NDArray[np.floating],
+    neighbors: int,
+    *,
+    rows: npt.NDArray[np.int64] | None = None,
+    approximate: bool | None = None,
+    seed: int = 0,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
     """Find the nearest rows of every row, itself left out.
 
@@ -35,6 +40,8 @@ def nearest_neighbors(
         Points.
     neighbors
         How many; cut to n - 1.
+    rows
+        Numbers of the rows whose neighbours are asked for, which are found exactly; None asks for all.
     approximate
         Take what neighbours of neighbours lead to, in time that hardly exceeds that of the rows; some neighbours are
         missed. False compares all rows, a block at a time; None does up to ``EXACT_ROWS`` rows.
@@ -44,7 +51,7 @@ def nearest_neighbors(
     Returns
     -------
     distances, index : (n, neighbors)
-        Nearest first, Euclidean.
+        Nearest first, Euclidean; a line for every row that was asked for.
 
     Raises
     ------
@@ -54,9 +61,12 @@ def nearest_neighbors(
     count = min(neighbors, len(z) - 1)
     if approximate is None:
         approximate = len(z) > EXACT_ROWS
-    if approximate:
+    if approximate and rows is None:
         return _approximate(z, count, seed)
     found = NearestNeighbors(n_neighbors=count).fit(z)
+    if rows is not None:
+        distances, index = found.kneighbors(z[rows], count + 1)
+        return _others(distances, index, rows)
     distances, index = found.kneighbors()  # without an argument, a row is not its own neighbour
     return distances, index.astype(np.int64)
 
@@ -77,9 +87,16 @@ def _approximate(
     descent, points = _nn_descent(), np.ascontiguousarray(z, dtype=np.float32)
     with threads_kept():
         index, distances = descent(points, n_neighbors=count + 1, random_state=seed).neighbor_graph
-    own = index == np.arange(len(z))[:, None]
+    return _others(distances, index, np.arange(len(z)))
+
+
+def _others(
+    distances: npt.NDArray[np.floating], index: npt.NDArray[np.integer], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
+    """Leave every row out of its own list, and one neighbour out of a list that lacks the row."""
+    own = index == rows[:, None]
     own[~own.any(axis=1), -1] = True  # among many equal rows, a row need not be in its own list
-    kept = (len(z), count)
+    kept = (len(index), index.shape[1] - 1)
     return distances[~own].reshape(kept), index[~own].reshape(kept).astype(np.int64)
 
 
