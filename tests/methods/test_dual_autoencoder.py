@@ -11,7 +11,7 @@ from deepclust.data.rows import as_rows
 from deepclust.engine import Schedule
 from deepclust.guidance import Guide
 from deepclust.methods import dual_autoencoder
-from deepclust.methods.dual_autoencoder import SpectralHead
+from deepclust.methods.dual_autoencoder import DualModel, SpectralHead
 
 
 def rounds_of(X, rounds, monkeypatch, **params):
@@ -140,3 +140,18 @@ def test_a_pretrained_network_serves_what_differs_later_alone(blobs, tmp_path):
     np.testing.assert_array_equal(other, fit(None, head__weight=0.5)[0])
     for different in ({"dual__clean": 1.0}, {"information__weight": 0.5}, {"head__joint": False}):
         assert not fit(**different)[1]
+
+
+def test_what_has_no_weight_is_not_computed(blobs, monkeypatch):
+    decoded, judged = [], []
+    row, information = DualModel.row, DualModel.information
+    monkeypatch.setattr(DualModel, "row", lambda self, z: decoded.extend([1] * z.requires_grad) or row(self, z))
+    monkeypatch.setattr(DualModel, "information", lambda self, *seen: judged.append(1) or information(self, *seen))
+    X, batches = blobs[0], 6 * 5  # of six epochs
+    rounds_of(X, 0, monkeypatch)
+    assert (len(decoded), len(judged)) == (2 * batches, batches)
+    decoded.clear()
+    judged.clear()
+    model, _ = rounds_of(X, 0, monkeypatch, dual__relative=0.0, information__weight=0.0)
+    assert (len(decoded), len(judged)) == (batches, 0)
+    assert set(model.result_.history[0]) & {"clean", "relative", "noisy", "information"} == {"clean"}

@@ -225,15 +225,16 @@ class DualAutoencoderSpectral(AbstractDeepClusterer):
             noisy = reparameterise(mean, log_var, torch.randn_like(mean))
         else:
             noisy = mean * (1 + rule.spread * torch.randn_like(mean))
-        clean, shaken = model.row(mean), model.row(noisy)
+        clean = model.row(mean)
         log_p = model.log_classes(mean) if in_classes else None
-        terms = {
-            "clean": rule.clean / unit * _squares(x, clean),
-            "relative": rule.relative / unit * _squares(clean, shaken),
-            "information": self.information.weight * model.information(h, middle, noisy),
-        }
-        if rule.noisy:
-            terms["noisy"] = rule.noisy / unit * _squares(x, shaken)
+        terms = {"clean": rule.clean / unit * _squares(x, clean)}
+        if rule.relative or rule.noisy:  # decoding is most of a step
+            shaken = model.row(noisy)
+            terms["relative"] = rule.relative / unit * _squares(clean, shaken)
+            if rule.noisy:
+                terms["noisy"] = rule.noisy / unit * _squares(x, shaken)
+        if self.information.weight:
+            terms["information"] = self.information.weight * model.information(h, middle, noisy)
         if log_p is not None:
             kl = kl_to_components(mean, log_var, model.means, torch.zeros_like(model.means))
             terms["prior"] = self.head.prior * (log_p.exp() * kl).sum(1).mean()
