@@ -23,7 +23,7 @@ from deepclust.bench.table import (
     as_html,
     as_markdown,
     as_overview,
-    mark_former,
+    mark_by_specs,
     read_published,
     read_records,
     replace_between,
@@ -328,7 +328,7 @@ def test_records_of_settings_that_have_changed_since_are_marked(tmp_path):
             store.write(task, {"seed": 0, "params": settings, "config_hash": hash_of(task)})
 
     def former():
-        return [s.name for s in mark_former(read_records(store.folder), specs) if s.is_former]
+        return [s.name for s in mark_by_specs(read_records(store.folder), specs) if s.is_former]
 
     assert former() == []
     spec.write_text(text.format(4, 1))
@@ -343,6 +343,20 @@ def test_records_of_settings_that_have_changed_since_are_marked(tmp_path):
     assert f"| {accuracy}§ |" in as_markdown(marked, [])
     assert f"<td>{accuracy}§</td>" in as_html(marked, [])
     assert f"| {accuracy}§ (1) |" in as_overview(marked)
+
+
+def test_overview_leaves_out_what_the_specs_say(tmp_path):
+    store, specs = Store(tmp_path / "records"), tmp_path / "specs"
+    specs.mkdir()
+    text = '[[run]]\nname = "kmeans"\ndatasets = ["nested-c"]\n[[run]]\nname = "gmm"\ndatasets = ["nested-c"]\n'
+    (specs / "some.toml").write_text(text + "overview = false\n")
+    for task in read_spec(specs / "some.toml"):
+        if task.seed == 0:
+            store.write(task, record(tmp_path, 0)[1])
+    marked = mark_by_specs(read_records(store.folder), specs)
+    assert "`kmeans`" in as_overview(marked)
+    assert "`gmm`" not in as_overview(marked)
+    assert "`gmm`" in as_markdown(marked, [])
 
 
 def test_text_between_marks_is_replaced():

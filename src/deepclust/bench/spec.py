@@ -28,6 +28,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "seeds": lambda value: type(value) is int and 1 <= value <= 1000,
     "max_seconds": lambda value: type(value) in (int, float) and value > 0,
     "protocol": lambda value: isinstance(value, str),
+    "overview": lambda value: isinstance(value, bool),
 }
 _KEYS = set(_TYPES)
 
@@ -52,6 +53,8 @@ class Configuration:
         ``"transductive"``: fitted and measured on all rows; ``"train-test"``: fitted on the publisher's training rows,
         measured on the test rows; ``"pretrained"``: fitted and measured on all rows, its networks pretrained on the
         training rows, which are not among them.
+    in_overview
+        Whether the overview of all data sets has a line for it; parts of a study only stand in their data set's table.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Configuration:
     params: dict[str, Any] = field(default_factory=dict)
     max_seconds: float | None = None
     protocol: str = "transductive"
+    in_overview: bool = True
 
     @property
     def variant(self) -> str:
@@ -141,6 +145,7 @@ def _tasks(entry: dict[str, Any], path: Path) -> list[Task]:
         params={key: None if value == "none" else value for key, value in entry.get("params", {}).items()},
         max_seconds=entry.get("max_seconds"),
         protocol=protocol,
+        in_overview=entry.get("overview", True),
     )
     seeds = 1 if known_methods()[method].deterministic else entry.get("seeds", 5)
     return [Task(configuration, dataset, seed) for dataset in entry["datasets"] for seed in range(seeds)]

@@ -41,6 +41,7 @@ class Summary:
     name: str
     records: list[dict[str, Any]]
     is_former: bool = False
+    in_overview: bool = True
 
     def mean(self, metric: str, part: str = "metrics") -> float | None:
         """Return the mean over seeds of a metric of the end or the start."""
@@ -88,8 +89,8 @@ def read_records(folder: Path) -> list[Summary]:
     return found
 
 
-def mark_former(summaries: list[Summary], specs: Path) -> list[Summary]:
-    """Mark what no longer has the settings that the specs of a folder give it.
+def mark_by_specs(summaries: list[Summary], specs: Path) -> list[Summary]:
+    """Mark what no longer has the settings that the specs of a folder give it, and what the overview leaves out.
 
     Of baselines, parameters that a release of another package has added or taken away do not count.
     """
@@ -97,12 +98,17 @@ def mark_former(summaries: list[Summary], specs: Path) -> list[Summary]:
     for path in sorted(specs.glob("*.toml")):
         if "run" in tomllib.loads(path.read_text(encoding="utf-8")):
             tasks.update({(task.dataset, task.configuration.name): task for task in read_spec(path)})
-    return [replace(s, is_former=_is_former(s.records[0], tasks.get((s.dataset, s.name)))) for s in summaries]
+    return [_marked(summary, tasks.get((summary.dataset, summary.name))) for summary in summaries]
 
 
-def _is_former(record: dict[str, Any], task: Task | None) -> bool:
+def _marked(summary: Summary, task: Task | None) -> Summary:
     if task is None:
-        return False
+        return summary
+    is_former = _is_former(summary.records[0], task)
+    return replace(summary, is_former=is_former, in_overview=task.configuration.in_overview)
+
+
+def _is_former(record: dict[str, Any], task: Task) -> bool:
     now = settings_of(make_estimator(task, PROBLEMS[task.dataset].n_clusters))
     if known_methods()[task.configuration.method].kind == "deep":
         return bool(record["config_hash"] != config_hash(now))
@@ -136,6 +142,7 @@ def as_html(summaries: list[Summary], published: list[dict[str, Any]]) -> str:
 
 def as_overview(summaries: list[Summary]) -> str:
     """Return one table of accuracies: a line a configuration, a column a data set, seeds in brackets."""
+    summaries = [summary for summary in summaries if summary.in_overview]
     datasets = [name for name in PROBLEMS if any(s.dataset == name for s in summaries)]
     cells = {(s.name, s.dataset): f"{_pm(s, 'accuracy')} ({len(s.records)})" for s in summaries}
     names = sorted({summary.name for summary in summaries})

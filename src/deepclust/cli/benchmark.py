@@ -80,13 +80,13 @@ def table(
         as_html,
         as_markdown,
         as_overview,
-        mark_former,
+        mark_by_specs,
         read_published,
         read_records,
         replace_between,
     )
 
-    summaries, theirs = mark_former(read_records(records), specs), read_published(published)
+    summaries, theirs = mark_by_specs(read_records(records), specs), read_published(published)
     files = {out: _HEAD + as_markdown(summaries, theirs), out.with_suffix(".html"): as_html(summaries, theirs)}
     if readme.is_file() and summaries:
         files[readme] = replace_between(readme.read_text(), "bench", as_overview(summaries))
