@@ -7,9 +7,10 @@ import torch
 from torch.testing import assert_close
 
 from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, Triplet, accuracy
-from deepclust.data.rows import Spec
+from deepclust.data.rows import Spec, as_rows
 from deepclust.engine.samplers import Pairs
 from deepclust.graph import global_affinity, moved, neighbor_differences
+from deepclust.methods.jule import JULEModel
 from deepclust.objectives.triplets import Triplets, pair_triplets, triplet_loss
 from deepclust.partition.local_linkage import LocalLinkage
 
@@ -244,6 +245,39 @@ def test_batches_and_jitter_are_the_ones_of_images_or_of_flat_rows(triplet, side
     assert accuracy(y, model.labels_) > 0.98
     assert bool(made) == in_pairs
     assert set(times) == ({jitter} if jitter else set())
+
+
+@pytest.mark.parametrize(
+    ("triplet", "shape", "batches", "jitter", "dropout"),
+    [
+        (JULE().triplet, (63,), "pairs", 1.0, 0.0),
+        (JULE().triplet, (64,), "random", 0.0, 0.5),
+        (JULE().triplet, (1, 8, 8), "random", 0.0, 0.0),
+        (JULE().triplet(dropout=0.2), (64,), "random", 0.0, 0.2),
+        (JULE().triplet(jitter=2.0), (64,), "random", 2.0, 0.0),
+        (Triplet(), (64,), "pairs", 0.0, 0.0),
+        (JULE.preset("paper").triplet, (64,), "random", 0.0, 0.0),
+    ],
+)
+def test_wide_rows_lose_values_and_narrow_ones_move(triplet, shape, batches, jitter, dropout):
+    spec = as_rows(np.random.default_rng(0).normal(size=(30, *shape))).spec
+    rule = triplet.settled(spec)
+    assert (rule.batches, rule.jitter, rule.dropout) == (batches, jitter, dropout)
+
+
+@pytest.mark.parametrize(("share", "seen"), [(None, 0.5), (0.25, 0.25), (0.0, 0.0)])
+def test_wide_rows_lose_values_in_training_alone(share, seen, digits, monkeypatch):
+    X = digits[0].reshape(-1, 64)[:200]
+    lost, embed = {True: [], False: []}, JULEModel.embed
+
+    def spy(self, x):
+        lost[self.training].append(float((x == 0).double().mean()))
+        return embed(self, x)
+
+    monkeypatch.setattr(JULEModel, "embed", spy)
+    JULE(10, triplet=Triplet(batches="auto", jitter="auto", dropout=share), **COMMON).fit(X)
+    plain = np.mean(lost[False])  # columns that are always 0
+    assert np.mean(lost[True]) == pytest.approx(plain + seen * (1 - plain), abs=0.02)
 
 
 def test_training_keeps_what_flat_digits_start_with(digits):

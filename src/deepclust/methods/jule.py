@@ -26,12 +26,12 @@ symbol              meaning                                       name in code
 Deviations
 ----------
 Left alone, the network moves its clusters so far apart that the graph no longer tells which belong together. By default
-images are therefore shifted and turned a little while it trains, and flat rows, of which the publication has none, are
-moved as neighbours differ (``Triplet(jitter=...)``), before a network that normalises its layers. Batches of images are
-random, as published, those of flat rows made of pairs (``Triplet(batches=...)``). The affinity of merged clusters is
-exact by default; the program's fast mode, which the paper preset has, adds what is not additive. While clusters are
-many the program first joins those without any link, and so does the paper preset (``Merging(isolated_above=...)``); by
-default a handful of rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``).
+images are therefore shifted and turned a little while it trains. Of flat rows, of which the publication has none, wide
+ones lose half of their values (``Triplet(dropout=...)``) and narrow ones are moved as neighbours differ, in batches of
+pairs (``jitter``, ``batches``; others are random, as published), before a network that normalises its layers. The
+affinity of merged clusters is exact by default; the paper preset adds what is not additive, as the program's fast mode,
+and joins clusters without any link while clusters are many (``Merging(isolated_above=...)``); by default a handful of
+rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``).
 
 The contrast counts above 100 clusters, as in the program (the paper: always); all neighbours are read (the program:
 half). The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics of
@@ -79,6 +79,7 @@ from deepclust.params import (
     PositiveFloat,
     RandomState,
     Share,
+    ShareBelowOne,
 )
 from deepclust.partition.linkage import MergeTree, agglomerate, split_largest
 from deepclust.partition.local_linkage import LocalLinkage, merges_so_far
@@ -86,6 +87,7 @@ from deepclust.partition.sampled import sample_of
 from deepclust.together import gathered
 
 _EXEMPLARS = 20_000
+_WIDE = 64  # values of the narrowest rows that were seen to bear the loss of half of them
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,10 +140,14 @@ class Triplet(AbstractParameters):
         Rows of other clusters for every pair.
     batches
         ``"pairs"``: rows at random, each with one of its own cluster. ``"random"``, as published and in the paper
-        preset: hardly a pair while clusters are many. ``"auto"``: random of images, pairs of flat rows.
+        preset: hardly a pair while clusters are many. ``"auto"``: pairs of flat rows of fewer than 64 values, random of
+        others.
     jitter
         Every row is moved, while the network trains, by so many times the difference of two neighbouring rows drawn
-        elsewhere; ``"auto"`` is 1 for flat rows and 0 for images, which the schedule changes.
+        elsewhere; ``"auto"`` is 1 for flat rows of fewer than 64 values, and 0 for others.
+    dropout
+        Share of a row's values that are set to 0, their mean, while the network trains; None is a half where ``jitter``
+        is ``"auto"`` and rows are flat and of 64 values at least, and 0 otherwise.
     """
 
     gamma: PositiveFloat = 1.0
@@ -149,11 +155,17 @@ class Triplet(AbstractParameters):
     negatives: Count = 20
     batches: Literal["auto", "pairs", "random"] = field(default="pairs", metadata=ADDED)
     jitter: NonNegativeFloat | Auto = field(default=0.0, metadata=ADDED)
+    dropout: ShareBelowOne | None = field(default=None, metadata=ADDED)
 
-    def settled(self, is_image: bool) -> Triplet:
-        """Return these parameters with values for ``"auto"``."""
-        chosen = {"batches": "random", "jitter": 0.0} if is_image else {"batches": "pairs", "jitter": 1.0}
-        return self(**{name: value for name, value in chosen.items() if getattr(self, name) == "auto"})
+    def settled(self, spec: Spec) -> Triplet:
+        """Return these parameters with values for ``"auto"`` and None."""
+        is_narrow, is_auto = not spec.is_image and spec.size < _WIDE, self.jitter == "auto"
+        half = 0.5 if is_auto and not spec.is_image and not is_narrow else 0.0
+        return self(
+            batches=("pairs" if is_narrow else "random") if self.batches == "auto" else self.batches,
+            jitter=float(is_narrow) if is_auto else self.jitter,
+            dropout=half if self.dropout is None else self.dropout,
+        )
 
 
 class JULE(AbstractDeepClusterer):
@@ -231,8 +243,7 @@ class JULE(AbstractDeepClusterer):
         if chosen is None:
             self._merge_and_learn(model, session)
             return
-        # Agglomeration knows no other rows than its own: of very many, a sample is clustered, and the network tells
-        # which exemplars of it the others are near.
+        # Of very many rows a sample is agglomerated, and the network tells which exemplars of it the others are near.
         session.once("sampled", lambda: session.note("partition of a sample", rows=len(chosen)))
         with session.on(session.rows.take(chosen)):
             self._merge_and_learn(model, session)
@@ -244,7 +255,7 @@ class JULE(AbstractDeepClusterer):
         state = session.once("first", lambda: self._first(F.normalize(rows, dim=1)))
         session.start_labels = state["start"]
         # 2. Take turns.
-        rule, moves = self.triplet.settled(session.rows.spec.is_image), None
+        rule, moves = self.triplet.settled(session.rows.spec), None
         if rule.jitter:
             moves = session.once("moves", lambda: {"of": neighbor_differences(rows, session.seed)})["of"]
         period = 0
@@ -278,7 +289,8 @@ class JULE(AbstractDeepClusterer):
         def loss(model: JULEModel, batch: Batch) -> Mapping[str, Tensor]:
             own = gathered(batch.take(labels))
             triplets = pair_triplets(own, rule.negatives)
-            z = gathered(model.embed(batch.x if moves is None else moved(batch.x, moves, float(rule.jitter))))
+            x = batch.x if moves is None else moved(batch.x, moves, float(rule.jitter))
+            z = gathered(model.embed(F.dropout(x, rule.dropout or 0.0)))
             return {"triplet": triplet_loss(z, triplets, gamma=rule.gamma, margin=rule.margin)}
 
         session.train(
