@@ -146,8 +146,8 @@ class Triplet(AbstractParameters):
         Every row is moved, while the network trains, by so many times the difference of two neighbouring rows drawn
         elsewhere; ``"auto"`` is 1 for flat rows of fewer than 64 values, and 0 for others.
     dropout
-        Share of a row's values that are set to 0, their mean, while the network trains; None is a half where ``jitter``
-        is ``"auto"`` and rows are flat and of 64 values at least, and 0 otherwise.
+        Share of a row's values that are set to 0, the others scaled up for it, while the network trains; None is a half
+        where ``jitter`` is ``"auto"`` and rows are flat and of 64 values at least, and 0 otherwise.
     """
 
     gamma: PositiveFloat = 1.0
