@@ -27,6 +27,7 @@ from deepclust.engine.session import Session
 from deepclust.engine.trainer import Trainer
 from deepclust.errors import DivergenceError, InvalidDataError, InvalidParameterError, NotSupportedError
 from deepclust.generation import GenerationMixin
+from deepclust.metrics import effective_clusters
 from deepclust.model import AbstractClusterModel, AbstractVariationalModel
 from deepclust.naming import Naming
 from deepclust.networks.scaler import Scaler, Scaling
@@ -37,6 +38,8 @@ from deepclust.storage import describe_params, save_estimator
 from deepclust.updating import UpdateMixin
 
 Array = npt.NDArray[Any]
+
+_LEFT = 0.8  # of the effective number of clusters; fewer is told
 
 
 class AbstractDeepClusterer(
@@ -122,8 +125,10 @@ class AbstractDeepClusterer(
                 "of its schedule, or check the scale of the data."
             )
         self._keep_fitted(rows, scaler, model.to("cpu").eval())
+        labels = _labels(proba)
+        _note_run_together(session, labels, proba.shape[1])
         self.result_ = ClusterResult(
-            labels=_labels(proba),
+            labels=labels,
             proba=proba.numpy(),
             embedding=embedding.numpy(),
             start_labels=None if session.start_labels is None else session.start_labels.numpy(),
@@ -364,6 +369,16 @@ class AbstractDeepClusterer(
 
     def _to_user(self, x: Tensor) -> Array:
         return self.layout_.to_user(self.scaler_.inverse(x))
+
+
+def _note_run_together(session: Session, labels: npt.NDArray[np.int64], k: int) -> None:
+    """Say so where clusters have run into one another: far fewer are left than the start had, by the rows they hold."""
+    start = session.start_labels
+    if start is None or int(start.max()) >= k:  # it starts from more clusters than it ends with
+        return
+    before, after = effective_clusters(start[start >= 0].numpy()), effective_clusters(labels)
+    if after < _LEFT * before:
+        session.note("clusters run together", before=round(before, 1), after=round(after, 1))
 
 
 def _without_healing(value: Any) -> Any:

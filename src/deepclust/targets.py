@@ -50,7 +50,7 @@ class Refresh(AbstractParameters):
 
 
 class Held(NamedTuple):
-    """Targets ``(n, k)`` that stand for the first so many refreshes, of so many."""
+    """Targets ``(n, k)`` that stand for the first so many refreshes, of so many; 0 where a phase before led to them."""
 
     p: Float[Tensor, "n k"]
     refreshes: int
@@ -121,7 +121,7 @@ class Targets:
     def _drifts(self, held: Held, limit: float) -> bool:
         """Remember what is needed to tell a partition that drifts, and go back where it does."""
         free, half = self._refreshes - held.refreshes, (held.of - held.refreshes) // 2
-        if free == 1 and held.refreshes:
+        if free == 1:
             self._let_go = {name: value.detach().cpu().clone() for name, value in self._model.state_dict().items()}
         if self._let_go is None:
             return False

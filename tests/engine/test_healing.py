@@ -207,3 +207,14 @@ def test_published_procedures_have_none():
                 if isinstance(part, Schedule):
                     assert part.healing is None
     assert VaDE().schedule.healing == Healing()
+
+
+def test_clusters_that_run_into_one_another_are_told(blobs):
+    def join(model):  # two are left: none of them has nine tenths
+        model.centers[1:-1] += 1e3
+
+    X, _ = blobs
+    model = make("dec", [Spoil("cluster", 5, join)]).set_params(schedule__healing=Healing(reseed=False)).fit(X)
+    (event,) = (event for event in model.result_.events if event["kind"] == "clusters run together")
+    assert event["before"] > 2.5 > event["after"] > 1.0
+    assert "clusters run together" not in kinds(make("dec").fit(X)), "the test can fail"

@@ -7,6 +7,7 @@ import torch
 from deepclust import DEC, DEPICT, IDEC, MLP, Pathways, Refresh, Schedule, Stacked, Strided, Trainer, accuracy
 from deepclust.data.batch import Batch, Progress
 from deepclust.data.rows import Spec
+from deepclust.engine.callbacks import Callback
 from deepclust.methods.dec import EmbeddedModel
 from deepclust.objectives.student import sharpened
 from deepclust.targets import Held, Targets
@@ -94,9 +95,9 @@ class Counter(torch.nn.Module):
     assign = None
 
 
-def refreshed(session, drift=0.25, resumed_at=None):
+def refreshed(session, drift=0.25, resumed_at=None, leads=2):
     """Refresh targets before each of ten epochs, two of them held; return which were held, and the model."""
-    model, held = Counter(), Held(torch.eye(2).repeat_interleave(10, 0), 2, 10)
+    model, held = Counter(), Held(torch.eye(2).repeat_interleave(10, 0), leads, 10)
     made = lambda: Targets(session, model, sharpened, Refresh(tolerance=0.0, drift=drift), held)  # noqa: E731
     targets, was_held = made(), []
     for epoch in range(10):
@@ -116,6 +117,13 @@ def test_partition_that_drifts_goes_back_to_where_it_was_let_go(resumed_at):
     assert was_held == [True, True, *[False] * 6, True, True], "halfway is the fourth of eight; three later it is seen"
     assert session.told == [("drifted", {"moved": pytest.approx(0.3), "refresh": 9})]
     assert model.epochs == 2 + 2, "it went back to the end of the second epoch, and two followed"
+
+
+def test_one_that_a_phase_before_has_led_goes_back_to_that_phase():
+    session = Moving(pace=2)
+    was_held, model = refreshed(session, leads=0)
+    assert was_held == [*[False] * 7, *[True] * 3], "halfway is the fifth of ten; three later it is seen"
+    assert model.epochs == 3
 
 
 @pytest.mark.parametrize(("session", "drift"), [(Moving(2, settles_after=6), 0.25), (Moving(2), None)])
@@ -216,3 +224,24 @@ def test_faults_of_the_article_are_behind_a_flag():
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
         losses[as_written] = float(loss.detach())
     assert losses[True] < 0.2 * losses[False]
+
+
+class Interchange(Callback):
+    """Gives every cluster the next one's number, once, late in the clustering."""
+
+    def on_epoch_end(self, session, phase, record):
+        if phase.name == "cluster" and record["epoch"] == 14:
+            with torch.no_grad():
+                for values in phase.model.by_cluster:
+                    values.copy_(values.roll(1, 0))
+
+
+@pytest.mark.parametrize("drift", [0.02, None])
+def test_depict_goes_back_to_its_start_where_clusters_do_not_settle(drift, blobs):
+    refresh = Refresh(tolerance=0.0, drift=drift)
+    model = DEPICT(3, settle=Schedule(epochs=30, batch_size=32), refresh=refresh, **COMMON)
+    model.set_params(trainer__callbacks=(Interchange(),)).fit(blobs[0])
+    result = model.result_
+    assert ("drifted" in [event["kind"] for event in result.events]) == (drift is not None)
+    agreed = float((result.labels == result.start_labels).mean())
+    assert agreed > 0.98 if drift else agreed < 0.02

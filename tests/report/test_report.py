@@ -90,6 +90,7 @@ def test_the_page_tells_how_training_was_mended():
             {"kind": "nothing is reconstructed", "phase": "c", "epoch": 5, "what": "same", "back_to": 3, "rate": 0.5},
             {"kind": "nothing is reconstructed", "phase": "d", "epoch": 5, "what": "same"},
             {"kind": "drifted", "moved": 0.123, "refresh": 61},
+            {"kind": "clusters run together", "before": 9.1, "after": 3.6},
             {"kind": "unhealthy", "phase": "cluster", "epoch": 5, "what": "A variance is at its bound."},
         ]
     )
@@ -99,6 +100,7 @@ def test_the_page_tells_how_training_was_mended():
     assert "swallowed the others (cluster 0 has 99 % of the rows), though" in page
     assert "about to swallow the others (90 %); it went back to epoch 3." in page
     assert "did not settle: 12.3 % of the rows had moved on" in page
+    assert "by the rows they hold, 3.6 are left of the 9.1 that it started from" in page
     assert "In phase cluster: A variance is at its bound." in page
 
 

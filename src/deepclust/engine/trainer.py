@@ -31,7 +31,8 @@ class Trainer(AbstractParameters):
         ``"auto"`` takes CUDA, else Apple's MPS, else the CPU.
     precision
         Of the networks while they train: ``"fp32"``, ``"bf16"`` (matrix products in bfloat16, weights in fp32), or
-        ``"auto"``, which is bf16 where the processor computes it natively. Inference is always fp32.
+        ``"auto"``, which is bf16 on GPUs and processors that have units for it; on others it takes longer. Inference
+        is always fp32.
     max_seconds
         Time limit of a fit. Phases end when it is used up, and the result is what has been reached; pretraining leaves
         half of it to clustering. A limited run is not reproducible, since machines differ in speed.
@@ -85,14 +86,14 @@ class Trainer(AbstractParameters):
         """Return Fabric's name of the precision that training runs in here."""
         if self.precision == "fp32":
             return "32-true"
-        if self.precision == "bf16" or _has_native_bf16(self.resolve_device()):
+        if self.precision == "bf16" or _gains_by_bf16(self.resolve_device()):
             return "bf16-mixed"
         return "32-true"
 
 
-def _has_native_bf16(device: str) -> bool:
+def _gains_by_bf16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "mps":
         return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_amx_tile_supported())

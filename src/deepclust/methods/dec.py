@@ -119,7 +119,8 @@ class _Embedded(AbstractDeepClusterer):
         steps = self.refresh.resolved(len(session.rows), self.schedule.batch_size or self.trainer.batch_size)
         schedule = self.schedule(steps=steps)
         total = schedule.total_epochs(steps)
-        held = Held(F.one_hot(labels, self.n_clusters).float(), round(self.hold * total), total)
+        leads = round(self.hold * total)
+        held = Held(F.one_hot(labels, self.n_clusters).float(), leads, total) if leads else None
         targets = session.keep("targets", Targets(session, model, sharpened, self.refresh, held))
         self._approach("cluster", model, session, schedule, targets)
 

@@ -30,7 +30,8 @@ constants in the reconstruction of layers, unless ``Pathways(detach=False)``: in
 shrink them. Assignments are recomputed for all rows each epoch; the program keeps those seen on the way, and
 normalises rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied;
 phases have budgets in place of its stopping on a held-out part. The default start is a linkage of codes and rows;
-the program takes path-integral linkage for some data sets and k-means for others. Images are shifted and turned a
+the program takes path-integral linkage for some data sets and k-means for others. Where the partition moves on and on
+in step 4, the model goes back to the end of step 3 and keeps to the start, as DEC does. Images are shifted and turned a
 little before every step but those of the pretraining; targets are made of them as they are. Weights start by He's rule
 in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets of
 each batch, corrected; ``Balance(as_written=True)`` brings its faults back. The article gives neither rate nor epochs.
@@ -75,7 +76,7 @@ from deepclust.params import (
     ShareBelowOne,
 )
 from deepclust.partition import Start, diagonal_moments
-from deepclust.targets import Refresh, Targets
+from deepclust.targets import Held, Refresh, Targets
 from deepclust.together import gathered, own
 
 
@@ -181,7 +182,7 @@ class DEPICT(AbstractDeepClusterer):
         pathways: Pathways = Pathways(),
         balance: Balance = Balance(),
         start: Start | None = "linkage+rows",
-        refresh: Refresh = Refresh(tolerance=0.0, target_tolerance=1e-7),
+        refresh: Refresh = Refresh(tolerance=0.0, target_tolerance=1e-7, drift=0.02),
         pretrain: Schedule = Schedule(decay=Cosine()),
         settle: Schedule = Schedule(epochs=Budget(passes=20, least_steps=500, most_steps=6_000), augment="auto"),
         schedule: Schedule = Schedule(lr=3e-4, decay=Cosine(), clip_norm=5.0, augment="auto"),
@@ -217,8 +218,7 @@ class DEPICT(AbstractDeepClusterer):
         self.balance.shares(self.n_clusters)
 
     def _recipe(self, model: DEPICTModel, session: Session) -> None:
-        if self.start is not None:
-            self._begin(model, session, self.start)
+        sure = None if self.start is None else self._begin(model, session, self.start)
         # 4. Approach balanced targets.
         if self.balance.scope == "batch":
             prior = self.balance.shares(self.n_clusters)
@@ -227,14 +227,24 @@ class DEPICT(AbstractDeepClusterer):
             return
         steps = self.refresh.steps
         schedule = self.schedule if isinstance(steps, str) else self.schedule(steps=steps)
-        self._approach("cluster", model, session, schedule, self.refresh)
+        self._approach("cluster", model, session, schedule, self.refresh, sure)
 
     def _update(self, model: DEPICTModel, session: Session, schedule: Schedule) -> None:
         self._approach("update", model, session, schedule, Refresh(tolerance=0.0))
 
-    def _approach(self, name: str, model: DEPICTModel, session: Session, schedule: Schedule, refresh: Refresh) -> None:
+    def _approach(
+        self,
+        name: str,
+        model: DEPICTModel,
+        session: Session,
+        schedule: Schedule,
+        refresh: Refresh,
+        sure: Float[Tensor, "n k"] | None = None,
+    ) -> None:
         prior = self.balance.shares(self.n_clusters)
-        targets = Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), refresh)
+        per_epoch = schedule.steps_per_epoch(len(session.rows), schedule.batch_size or self.trainer.batch_size)
+        held = None if sure is None else Held(sure, 0, schedule.total_epochs(per_epoch))
+        targets = Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), refresh, held)
         session.keep("targets", targets)
         session.train(
             Phase(
@@ -248,7 +258,7 @@ class DEPICT(AbstractDeepClusterer):
             )
         )
 
-    def _begin(self, model: DEPICTModel, session: Session, start: Start) -> None:
+    def _begin(self, model: DEPICTModel, session: Session, start: Start) -> Float[Tensor, "n k"]:
         # 1. Pretrain the auto-encoder.
         session.train(
             Phase(
@@ -278,6 +288,7 @@ class DEPICT(AbstractDeepClusterer):
                 until=0.6,
             )
         )
+        return sure
 
     def _loss(self, model: DEPICTModel, batch: Batch, q: Float[Tensor, "b k"]) -> Mapping[str, Tensor]:
         """Return cross-entropy of the noisy soft-max with the targets, and reconstructions."""

@@ -8,7 +8,7 @@ from deepclust.metrics.external import (
     purity,
     representative_accuracy,
 )
-from deepclust.metrics.internal import internal_metrics
+from deepclust.metrics.internal import effective_clusters, internal_metrics
 from deepclust.metrics.stability import Moves, cluster_stability, moves
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "accuracy",
     "cluster_stability",
     "contingency",
+    "effective_clusters",
     "external_metrics",
     "internal_metrics",
     "match_clusters",

@@ -11,6 +11,12 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 _SAMPLE = 5_000  # rows for measures that cost the square of the rows
 
 
+def effective_clusters(labels: npt.NDArray[np.int64]) -> float:
+    """Return how many clusters of equal size would be as hard to guess as these: the exponential of the entropy."""
+    share = np.unique(labels, return_counts=True)[1] / len(labels)
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
 def internal_metrics(
     embedding: npt.NDArray[np.floating[Any]],
     labels: npt.NDArray[np.int64],
@@ -39,13 +45,10 @@ def internal_metrics(
         ``silhouette`` and ``davies_bouldin`` with ``space`` and ``sample`` saying on what.
     """
     n, k = proba.shape
-    sizes = np.bincount(labels, minlength=k)
-    share = sizes[sizes > 0] / n
     best = proba.max(axis=1)
-    used = int((sizes > 0).sum())
     found: dict[str, Any] = {
-        "n_clusters_used": used,
-        "usage_entropy": float(-(share * np.log(share)).sum() / np.log(k)) if k > 1 else 1.0,
+        "n_clusters_used": len(np.unique(labels)),
+        "usage_entropy": float(np.log(effective_clusters(labels)) / np.log(k)) if k > 1 else 1.0,
         "mean_confidence": float(best.mean()),
         "unsure_share": float((best < 0.5).mean()),
         "space": "embedding",

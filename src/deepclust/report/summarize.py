@@ -174,6 +174,8 @@ def _healed(events: list[dict[str, Any]], names: list[str]) -> list[tuple[str, d
             said.append((key, {"rows": f"{event['rows']:,}"}))
         elif event["kind"] == "drifted":
             said.append(("drifted", {"moved": percent(event["moved"])}))
+        elif event["kind"] == "clusters run together":
+            said.append(("run_together", event))
         elif event["kind"] == "images stay as they are":
             said.append(("unchanged", {"kept": percent(event["kept"])}))
         elif event["kind"] == "unhealthy":
