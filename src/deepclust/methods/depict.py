@@ -44,7 +44,7 @@ entropy minimization", ICCV.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -78,6 +78,8 @@ from deepclust.params import (
 from deepclust.partition import Start, diagonal_moments
 from deepclust.targets import Held, Refresh, Targets
 from deepclust.together import gathered, own
+
+_Stages = Sequence[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -225,27 +227,23 @@ class DEPICT(AbstractDeepClusterer):
             loss = lambda model, batch: self._batch_loss(model, batch, prior)  # noqa: E731
             session.train(Phase("cluster", model, loss, self.schedule, trains=[model]))
             return
-        steps = self.refresh.steps
-        schedule = self.schedule if isinstance(steps, str) else self.schedule(steps=steps)
-        self._approach("cluster", model, session, schedule, self.refresh, sure)
-
-    def _update(self, model: DEPICTModel, session: Session, schedule: Schedule) -> None:
-        self._approach("update", model, session, schedule, Refresh(tolerance=0.0))
-
-    def _approach(
-        self,
-        name: str,
-        model: DEPICTModel,
-        session: Session,
-        schedule: Schedule,
-        refresh: Refresh,
-        sure: Float[Tensor, "n k"] | None = None,
-    ) -> None:
-        prior = self.balance.shares(self.n_clusters)
+        steps, schedule = self.refresh.steps, self.schedule
+        if not isinstance(steps, str):
+            schedule = schedule(steps=steps)
         per_epoch = schedule.steps_per_epoch(len(session.rows), schedule.batch_size or self.trainer.batch_size)
         held = None if sure is None else Held(sure, 0, schedule.total_epochs(per_epoch))
-        targets = Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), refresh, held)
-        session.keep("targets", targets)
+        targets = session.keep("targets", self._targets(model, session, self.refresh, held))
+        self._approach("cluster", model, session, schedule, targets)
+
+    def _update(self, model: DEPICTModel, session: Session, schedule: Schedule) -> None:
+        targets = self._targets(model, session, Refresh(tolerance=0.0), None)
+        self._approach("update", model, session, schedule, targets)
+
+    def _targets(self, model: DEPICTModel, session: Session, refresh: Refresh, held: Held | None) -> Targets:
+        prior = self.balance.shares(self.n_clusters)
+        return Targets(session, model, lambda p: balanced(p, prior, self.balance.kind), refresh, held)
+
+    def _approach(self, name: str, model: DEPICTModel, session: Session, schedule: Schedule, targets: Targets) -> None:
         session.train(
             Phase(
                 name=name,
@@ -320,7 +318,7 @@ class DEPICTModel(AbstractDecodingModel):
         self, x: Float[Tensor, "b *shape"], pathways: Pathways
     ) -> tuple[dict[str, Tensor], Float[Tensor, "b d"]]:
         """Return the losses of input and hidden layers, and the noisy code that they start from."""
-        stages = self.network.stages or ((_Call(self.network.embed), _Call(self.network.decode)),)
+        stages: _Stages = self.network.stages or ((self.network.embed, self.network.decode),)
         clean, code = [x], F.dropout(x, pathways.noise)
         for number, (encode, _) in enumerate(stages):
             if number < len(stages) - 1 and pathways.hidden:
@@ -370,18 +368,6 @@ class DEPICTModel(AbstractDecodingModel):
         """Return the row of every code."""
         x_hat = self.network.decode(z)
         return torch.sigmoid(x_hat) if self.is_bernoulli else x_hat
-
-
-class _Call(nn.Module):
-    """A bound method as a module, for networks without stages."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.function(x)
-        return out
 
 
 def _paper(kind: Kind, hidden: float, data: str | None) -> dict[str, Any]:
