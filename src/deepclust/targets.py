@@ -33,7 +33,8 @@ class Refresh(AbstractParameters):
     drift
         Share of rows, for models that were held to a start at first. Clusters halfway between letting go and the end of
         the phase are remembered; where more than this share has another cluster later, the partition counts as one that
-        will not settle: the model goes back to where it was let go, and is held for the rest. None lets it drift.
+        will not settle: the model goes back to where it was let go, and is held for the rest. (Not in a method that
+        expects shares of clusters, as long as they come nearer to these.) None lets it drift.
     """
 
     steps: Count | Auto = "auto"
@@ -50,11 +51,32 @@ class Refresh(AbstractParameters):
 
 
 class Held(NamedTuple):
-    """Targets ``(n, k)`` that stand for the first so many refreshes, of so many; 0 where a phase before led to them."""
+    """Targets that stand for the first refreshes of a phase.
+
+    Parameters
+    ----------
+    p : (n, k)
+        Targets, a cluster for every row.
+    refreshes
+        For which they stand; 0 where a phase before led to them.
+    of
+        So many refreshes in all.
+    prior : (k,) or None
+        Expected shares of the clusters. A partition that comes nearer to them than these targets may move on.
+    """
 
     p: Float[Tensor, "n k"]
     refreshes: int
     of: int
+    prior: Float[Tensor, " k"] | None = None
+
+    def is_balanced_by(self, labels: Int64[Tensor, " n"]) -> bool:
+        """Return whether the sizes of these clusters are nearer to the expected ones, KL(f | u), than its own."""
+        if self.prior is None:
+            return False
+        own, now = (torch.bincount(c, minlength=len(self.prior)).double() / len(c) for c in (self.p.argmax(1), labels))
+        before, after = (torch.special.xlogy(f, f / self.prior).sum() for f in (own, now))
+        return bool(after < before)
 
 
 class Targets:
@@ -129,7 +151,7 @@ class Targets:
             self._halfway = self.labels
             return False
         moved = 0.0 if self._halfway is None else float((self.labels != self._halfway).double().mean())
-        if moved <= limit:
+        if moved <= limit or held.is_balanced_by(self.labels):
             return False
         self._session.note("drifted", moved=moved, refresh=self._refreshes)
         self._model.load_state_dict(self._let_go)

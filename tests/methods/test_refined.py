@@ -95,9 +95,10 @@ class Counter(torch.nn.Module):
     assign = None
 
 
-def refreshed(session, drift=0.25, resumed_at=None, leads=2):
+def refreshed(session, drift=0.25, resumed_at=None, leads=2, first=10, prior=None):
     """Refresh targets before each of ten epochs, two of them held; return which were held, and the model."""
-    model, held = Counter(), Held(torch.eye(2).repeat_interleave(10, 0), leads, 10)
+    start = torch.eye(2).repeat_interleave(torch.tensor([first, 20 - first]), 0)
+    model, held = Counter(), Held(start, leads, 10, prior)
     made = lambda: Targets(session, model, sharpened, Refresh(tolerance=0.0, drift=drift), held)  # noqa: E731
     targets, was_held = made(), []
     for epoch in range(10):
@@ -124,6 +125,14 @@ def test_one_that_a_phase_before_has_led_goes_back_to_that_phase():
     was_held, model = refreshed(session, leads=0)
     assert was_held == [*[False] * 7, *[True] * 3], "halfway is the fifth of ten; three later it is seen"
     assert model.epochs == 3
+
+
+@pytest.mark.parametrize(("first", "prior", "drifts"), [(10, 0.5, True), (19, 0.5, False), (19, 0.9, True)])
+def test_partition_that_comes_nearer_to_the_expected_shares_may_move_on(first, prior, drifts):
+    session = Moving(pace=2)  # 16 of 20 rows are in the second cluster when it is seen to move
+    was_held, _ = refreshed(session, first=first, prior=torch.tensor([prior, 1 - prior]))
+    assert bool(session.told) == drifts
+    assert was_held[-1] == drifts
 
 
 @pytest.mark.parametrize(("session", "drift"), [(Moving(2, settles_after=6), 0.25), (Moving(2), None)])

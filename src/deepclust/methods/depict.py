@@ -31,10 +31,11 @@ shrink them. Assignments are recomputed for all rows each epoch; the program kee
 normalises rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied;
 phases have budgets in place of its stopping on a held-out part. The default start is a linkage of codes and rows;
 the program takes path-integral linkage for some data sets and k-means for others. Where the partition moves on and on
-in step 4, the model goes back to the end of step 3 and keeps to the start, as DEC does. Images are shifted and turned a
-little before every step but those of the pretraining; targets are made of them as they are. Weights start by He's rule
-in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets of
-each batch, corrected; ``Balance(as_written=True)`` brings its faults back. The article gives neither rate nor epochs.
+in step 4, away from the expected shares, the model goes back to the end of step 3 and keeps to the start. Images are
+shifted and turned a little before every step but those of the pretraining; targets are made of them as they are.
+Weights start by He's rule in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from
+scratch and with targets of each batch, corrected; ``Balance(as_written=True)`` brings its faults back. The article
+gives neither rate nor epochs.
 
 References
 ----------
@@ -222,8 +223,8 @@ class DEPICT(AbstractDeepClusterer):
     def _recipe(self, model: DEPICTModel, session: Session) -> None:
         sure = None if self.start is None else self._begin(model, session, self.start)
         # 4. Approach balanced targets.
+        prior = self.balance.shares(self.n_clusters)
         if self.balance.scope == "batch":
-            prior = self.balance.shares(self.n_clusters)
             loss = lambda model, batch: self._batch_loss(model, batch, prior)  # noqa: E731
             session.train(Phase("cluster", model, loss, self.schedule, trains=[model]))
             return
@@ -231,7 +232,7 @@ class DEPICT(AbstractDeepClusterer):
         if not isinstance(steps, str):
             schedule = schedule(steps=steps)
         per_epoch = schedule.steps_per_epoch(len(session.rows), schedule.batch_size or self.trainer.batch_size)
-        held = None if sure is None else Held(sure, 0, schedule.total_epochs(per_epoch))
+        held = None if sure is None else Held(sure, 0, schedule.total_epochs(per_epoch), prior)
         targets = session.keep("targets", self._targets(model, session, self.refresh, held))
         self._approach("cluster", model, session, schedule, targets)
 
