@@ -78,6 +78,16 @@ def test_joining_clusters_is_not_told_as_training_that_moved_rows():
     assert joined["used"]["k"] == 2
 
 
+def test_clusters_that_ran_together_are_not_called_too_many():
+    X = np.random.default_rng(0).random((90, 5))
+    model = fitted(X, MLP(hidden=(8,), latent=2))
+    model.result_ = dataclasses.replace(model.result_, labels=np.zeros(90, dtype=np.int64))
+    told = lambda: dict(summarize(model, Loaded(name="x", X=X), measure(model.result_, None))["sentences"])  # noqa: E731
+    assert {"empty"} & told().keys()
+    model.result_.events.append({"kind": "clusters run together", "before": 2.7, "after": 1.0})
+    assert {"empty", "run_together"} & told().keys() == {"run_together"}
+
+
 def test_the_page_tells_how_training_was_mended():
     X = np.random.default_rng(0).random((90, 5))
     model = fitted(X, MLP(hidden=(8,), latent=2))

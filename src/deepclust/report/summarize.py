@@ -133,12 +133,13 @@ def sentences(
         weak = [name for name, value in zip(names, stability.tolist(), strict=True) if value < _WEAK]
         if weak:
             said.append(("weak", {"clusters": ", ".join(weak)}))
-    if used < k:
+    happened = {event["kind"] for event in result.events}
+    if used < k and "clusters run together" not in happened:  # which is told below: the start had filled them
         said.append(("empty", {}))
     tiny = [names[c] for c, size in enumerate(result.sizes.tolist()) if 0 < size < 0.1 * total / k]
     if tiny:
         said.append(("tiny", {"clusters": ", ".join(tiny)}))
-    if any(event["kind"] == "time limit" for event in result.events):
+    if "time limit" in happened:
         said.append(("out_of_time", {}))
     return [*said, *_healed(result.events, names)]
 
