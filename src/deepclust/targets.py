@@ -14,6 +14,7 @@ from torch import Tensor
 from deepclust.data.batch import Batch
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
+from deepclust.objectives.balanced import imbalance
 from deepclust.params import ADDED, AbstractParameters, Auto, Count, NonNegativeFloat, PositiveFloat, ShareBelowOne
 
 
@@ -70,13 +71,12 @@ class Held(NamedTuple):
     of: int
     prior: Float[Tensor, " k"] | None = None
 
-    def is_balanced_by(self, labels: Int64[Tensor, " n"]) -> bool:
-        """Return whether the sizes of these clusters are nearer to the expected ones, KL(f | u), than its own."""
+    def is_less_balanced_than(self, labels: Int64[Tensor, " n"]) -> bool:
+        """Return whether the sizes of these clusters are nearer to the expected ones than its own."""
         if self.prior is None:
             return False
         own, now = (torch.bincount(c, minlength=len(self.prior)).double() / len(c) for c in (self.p.argmax(1), labels))
-        before, after = (torch.special.xlogy(f, f / self.prior).sum() for f in (own, now))
-        return bool(after < before)
+        return bool(imbalance(now, self.prior) < imbalance(own, self.prior))
 
 
 class Targets:
@@ -151,7 +151,7 @@ class Targets:
             self._halfway = self.labels
             return False
         moved = 0.0 if self._halfway is None else float((self.labels != self._halfway).double().mean())
-        if moved <= limit or held.is_balanced_by(self.labels):
+        if moved <= limit or held.is_less_balanced_than(self.labels):
             return False
         self._session.note("drifted", moved=moved, refresh=self._refreshes)
         self._model.load_state_dict(self._let_go)

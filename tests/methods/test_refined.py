@@ -235,22 +235,22 @@ def test_faults_of_the_article_are_behind_a_flag():
     assert losses[True] < 0.2 * losses[False]
 
 
-class Interchange(Callback):
-    """Gives every cluster the next one's number, once, late in the clustering."""
+class Join(Callback):
+    """Takes its rows from the second cluster, once, late in the clustering."""
 
     def on_epoch_end(self, session, phase, record):
         if phase.name == "cluster" and record["epoch"] == 14:
             with torch.no_grad():
-                for values in phase.model.by_cluster:
-                    values.copy_(values.roll(1, 0))
+                phase.model.softmax.bias[1] -= 1e3
 
 
 @pytest.mark.parametrize("drift", [0.02, None])
 def test_depict_goes_back_to_its_start_where_clusters_do_not_settle(drift, blobs):
     refresh = Refresh(tolerance=0.0, drift=drift)
     model = DEPICT(3, settle=Schedule(epochs=30, batch_size=32), refresh=refresh, **COMMON)
-    model.set_params(trainer__callbacks=(Interchange(),)).fit(blobs[0])
+    model.set_params(trainer__callbacks=(Join(),)).fit(blobs[0])
     result = model.result_
-    assert ("drifted" in [event["kind"] for event in result.events]) == (drift is not None)
+    told = {event["kind"] for event in result.events} & {"drifted", "clusters run together"}
+    assert told == ({"clusters run together"} if drift is None else {"drifted"})
     agreed = float((result.labels == result.start_labels).mean())
-    assert agreed > 0.98 if drift else agreed < 0.02
+    assert agreed < 0.7 if drift is None else agreed > 0.98

@@ -12,7 +12,18 @@ _SAMPLE = 5_000  # rows for measures that cost the square of the rows
 
 
 def effective_clusters(labels: npt.NDArray[np.int64]) -> float:
-    """Return how many clusters of equal size would be as hard to guess as these: the exponential of the entropy."""
+    """Return how many clusters of equal size would be as hard to guess as these.
+
+    Parameters
+    ----------
+    labels : (n,)
+        Clusters.
+
+    Returns
+    -------
+    float
+        The exponential of the entropy of their shares, between 1 and the number of clusters used.
+    """
     share = np.unique(labels, return_counts=True)[1] / len(labels)
     return float(np.exp(-(share * np.log(share)).sum()))
 

@@ -57,6 +57,23 @@ def _exact(p: Tensor, prior: Tensor) -> Tensor:
     return (q / q.sum(1, keepdim=True)).to(p.dtype)
 
 
+def imbalance(f: Float[Tensor, " k"], prior: Float[Tensor, " k"]) -> Float[Tensor, ""]:
+    r"""Return :math:`\mathrm{KL}(f \Vert u)`, how far shares of clusters are from the expected ones, in nats.
+
+    Parameters
+    ----------
+    f
+        Shares of the clusters; they sum to one.
+    prior
+        Expected shares, :math:`u`.
+
+    References
+    ----------
+    Dizaji et al. (2017), the second term of eq. 3.
+    """
+    return (torch.special.xlogy(f, f) - torch.special.xlogy(f, prior)).sum()
+
+
 def balanced_objective(
     q: Float[Tensor, "n k"], p: Float[Tensor, "n k"], prior: Float[Tensor, " k"]
 ) -> Float[Tensor, ""]:
@@ -75,6 +92,5 @@ def balanced_objective(
     ----------
     Dizaji et al. (2017), eq. 3.
     """
-    f = q.mean(0)
     own = (torch.special.xlogy(q, q) - torch.special.xlogy(q, p)).sum(1).mean()
-    return own + (torch.special.xlogy(f, f) - torch.special.xlogy(f, prior)).sum()
+    return own + imbalance(q.mean(0), prior)
