@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -36,26 +37,35 @@ class Placeable(Protocol):
 
 
 def find_start(
-    session: Session, model: nn.Module, codes: Float[Tensor, "n d"], k: int, start: Start
+    session: Session,
+    model: nn.Module,
+    codes: Float[Tensor, "n d"],
+    k: int,
+    start: Start,
+    prior: Float[Tensor, " k"] | None = None,
 ) -> Int64[Tensor, " n"]:
     """Partition codes once a run; the session remembers it as what clustering started from."""
-    found = session.once("start", lambda: {"labels": find_partition(session, model, codes, k, start)})
+    found = session.once("start", lambda: {"labels": find_partition(session, model, codes, k, start, prior)})
     labels: Int64[Tensor, " n"] = found["labels"]
     session.start_labels = labels
     return labels
 
 
 def find_partition(
-    session: Session, model: nn.Module, codes: Float[Tensor, "n d"], k: int, start: Start
+    session: Session,
+    model: nn.Module,
+    codes: Float[Tensor, "n d"],
+    k: int,
+    start: Start,
+    prior: Float[Tensor, " k"] | None = None,
 ) -> Int64[Tensor, " n"]:
-    """Partition codes, beside the rows themselves where the start's name says so."""
+    """Partition codes, beside the rows themselves where the start's name says so; `start_labels` says the rest."""
     kind, _, beside = start.partition("+")
     if beside:
         view = _view(session, k)
         codes = side_by_side(codes, session.map(view.coordinates, model))
-    found = by_sample(
-        codes, lambda z: start_labels(z, k, cast("Partition", kind), seed=session.seed), seed=session.seed
-    )
+    find = partial(start_labels, k=k, start=cast("Partition", kind), seed=session.seed, prior=prior)
+    found = by_sample(codes, find, seed=session.seed)
     if found.rows is not None:
         session.note("partition of a sample", rows=found.rows)
     return found.labels

@@ -29,8 +29,9 @@ One noisy pass a step serves both losses; the released program draws noise anew 
 constants in the reconstruction of layers, unless ``Pathways(detach=False)``: in the program they are not, which can
 shrink them. Assignments are recomputed for all rows each epoch; the program keeps those seen on the way, and
 normalises rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied;
-phases have budgets in place of its stopping on a held-out part. The default start is a linkage of codes and rows;
-the program takes path-integral linkage for some data sets and k-means for others. Where the partition moves on and on
+phases have budgets in place of its stopping on a held-out part. The default start is a linkage of codes and rows, of
+five with fewer or more neighbours the one whose sizes are nearest to the expected shares; the program takes
+path-integral linkage for some data sets and k-means for others. Where the partition moves on and on
 in step 4, away from the expected shares, the model goes back to the end of step 3 and keeps to the start. Images are
 shifted and turned a little before every step but those of the pretraining; targets are made of them as they are.
 Weights start by He's rule in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from
@@ -273,7 +274,8 @@ class DEPICT(AbstractDeepClusterer):
         )
         # 2. Partition the clean codes, and turn the soft-max layer to the clusters.
         codes = session.map(model.embed, model)
-        labels = find_start(session, model, codes, self.n_clusters, start)
+        prior = self.balance.shares(self.n_clusters)
+        labels = find_start(session, model, codes, self.n_clusters, start, prior)
         model.turn_to(diagonal_moments(codes, labels, self.n_clusters).means.float())
         # 3. Agree with them.
         sure = F.one_hot(labels, self.n_clusters).float()

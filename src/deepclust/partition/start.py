@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deepclust.graph import global_affinity, suited_neighbors
+from deepclust.objectives.balanced import imbalance
 from deepclust.partition.kmeans import kmeans
 from deepclust.partition.linkage import agglomerate, graph_degree_linkage
 from deepclust.partition.manifold import manifold_labels
@@ -21,7 +22,17 @@ Start = Partition | Literal["linkage+rows", "manifold+rows"]
 """What partitions the codes; ``+rows``: codes and rows side by side, see `deepclust.partition.views`."""
 
 
-def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed: int) -> Int64[Tensor, " n"]:
+_NEIGHBORS = (15, 20, 25, 30, 40)  # of the linkages that expected shares choose from; without these it is 30 alone
+
+
+def start_labels(
+    codes: Float[Tensor, "n d"],
+    k: int,
+    start: Partition,
+    *,
+    seed: int,
+    prior: Float[Tensor, " k"] | None = None,
+) -> Int64[Tensor, " n"]:
     """Partition codes.
 
     Parameters
@@ -37,12 +48,40 @@ def start_labels(codes: Float[Tensor, "n d"], k: int, start: Partition, *, seed:
         ``"spectral"``: a cut of the neighbour graph.
     seed
         Of whatever is random.
+    prior
+        Expected shares of the clusters, where a method has them. Of five linkages, with 15 to 40 neighbours, the one
+        whose sizes are nearest to these is taken: often two merges are about as good as each other, and a neighbour
+        more or less decides. Where shares differ, clusters are numbered so that the largest has the largest share.
 
     Returns
     -------
     labels
         In 0..k-1.
     """
+    if prior is None:
+        return _labels(codes, k, start, seed)
+    if start != "linkage":
+        return _numbered(_labels(codes, k, start, seed), prior)
+    counts = sorted({suited_neighbors(len(codes), k, most) for most in _NEIGHBORS})
+    found = [_numbered(graph_degree_linkage(codes, k, neighbors=count), prior) for count in counts]
+    return min(found, key=lambda labels: float(imbalance(_sizes(labels, k).double() / len(labels), prior.double())))
+
+
+def _sizes(labels: Int64[Tensor, " n"], k: int) -> Int64[Tensor, " k"]:
+    return torch.bincount(labels, minlength=k)
+
+
+def _numbered(labels: Int64[Tensor, " n"], prior: Float[Tensor, " k"]) -> Int64[Tensor, " n"]:
+    """Number clusters by the rank of their sizes among the expected shares."""
+    if prior.min() == prior.max():
+        return labels
+    ranked, places = (v.argsort(descending=True, stable=True) for v in (_sizes(labels, len(prior)), prior))
+    numbers = torch.empty_like(places)
+    numbers[ranked] = places
+    return numbers[labels]
+
+
+def _labels(codes: Float[Tensor, "n d"], k: int, start: Partition, seed: int) -> Int64[Tensor, " n"]:
     if start == "linkage":
         return graph_degree_linkage(codes, k)
     if start == "path":
