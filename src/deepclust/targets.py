@@ -14,7 +14,7 @@ from torch import Tensor
 from deepclust.data.batch import Batch
 from deepclust.engine import Session
 from deepclust.model import AbstractClusterModel
-from deepclust.objectives.balanced import imbalance
+from deepclust.objectives.balanced import imbalance_of
 from deepclust.params import ADDED, AbstractParameters, Auto, Count, NonNegativeFloat, PositiveFloat, ShareBelowOne
 
 
@@ -75,8 +75,7 @@ class Held(NamedTuple):
         """Return whether the sizes of these clusters are nearer to the expected ones than its own."""
         if self.prior is None:
             return False
-        own, now = (torch.bincount(c, minlength=len(self.prior)).double() / len(c) for c in (self.p.argmax(1), labels))
-        return bool(imbalance(now, self.prior) < imbalance(own, self.prior))
+        return imbalance_of(labels, self.prior) < imbalance_of(self.p.argmax(1), self.prior)
 
 
 class Targets:

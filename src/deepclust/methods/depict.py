@@ -31,12 +31,12 @@ shrink them. Assignments are recomputed for all rows each epoch; the program kee
 normalises rows that no batch held a second time. Its splits by true labels and its shifted labels are not copied;
 phases have budgets in place of its stopping on a held-out part. The default start is a linkage of codes and rows, of
 five with fewer or more neighbours the one whose sizes are nearest to the expected shares; the program takes
-path-integral linkage for some data sets and k-means for others. Where the partition moves on and on
-in step 4, away from the expected shares, the model goes back to the end of step 3 and keeps to the start. Images are
-shifted and turned a little before every step but those of the pretraining; targets are made of them as they are.
-Weights start by He's rule in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from
-scratch and with targets of each batch, corrected; ``Balance(as_written=True)`` brings its faults back. The article
-gives neither rate nor epochs.
+path-integral linkage for some data sets and k-means for others. Where the partition moves on and on in step 4, away
+from the expected shares, the model goes back to the end of step 3 and keeps to the start. Images are shifted and turned
+a little before every step but those of the pretraining; targets are made of them as they are. Weights start by He's
+rule in place of Glorot's. Preset ``"article"`` is the small variant of a Chinese article, from scratch and with targets
+of each batch, corrected; ``Balance(as_written=True)`` brings its faults back. The article gives neither rate nor
+epochs.
 
 References
 ----------
@@ -118,7 +118,7 @@ class Balance(AbstractParameters):
         ``"paper"``, ``"code"`` (the released program's, which is DEC's) or ``"exact"``; see
         `deepclust.objectives.balanced`.
     prior
-        Expected share of every cluster; None is uniform. It need not sum to one.
+        Expected share of every cluster; None is uniform. It need not sum to one. It chooses among starts, too.
     scope
         What is balanced: ``"all"`` rows, once a refresh, or those of each ``"batch"``.
     as_written

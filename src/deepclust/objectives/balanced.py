@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 Kind = Literal["paper", "code", "exact"]
@@ -72,6 +72,12 @@ def imbalance(f: Float[Tensor, " k"], prior: Float[Tensor, " k"]) -> Float[Tenso
     Dizaji et al. (2017), the second term of eq. 3.
     """
     return (torch.special.xlogy(f, f) - torch.special.xlogy(f, prior)).sum()
+
+
+def imbalance_of(labels: Int64[Tensor, " n"], prior: Float[Tensor, " k"]) -> float:
+    """Return the `imbalance` of the shares that clusters 0..k-1 have of these rows, in nats."""
+    shares = torch.bincount(labels, minlength=len(prior)).double() / len(labels)
+    return float(imbalance(shares, prior.double()))
 
 
 def balanced_objective(

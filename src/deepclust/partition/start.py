@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deepclust.graph import global_affinity, suited_neighbors
-from deepclust.objectives.balanced import imbalance
+from deepclust.objectives.balanced import imbalance_of
 from deepclust.partition.kmeans import kmeans
 from deepclust.partition.linkage import agglomerate, graph_degree_linkage
 from deepclust.partition.manifold import manifold_labels
@@ -20,7 +20,6 @@ from deepclust.partition.spectral import spectral_labels
 Partition = Literal["linkage", "path", "manifold", "mixture", "kmeans", "spectral"]
 Start = Partition | Literal["linkage+rows", "manifold+rows"]
 """What partitions the codes; ``+rows``: codes and rows side by side, see `deepclust.partition.views`."""
-
 
 _NEIGHBORS = (15, 20, 25, 30, 40)  # of the linkages that expected shares choose from; without these it is 30 alone
 
@@ -60,22 +59,20 @@ def start_labels(
     """
     if prior is None:
         return _labels(codes, k, start, seed)
-    if start != "linkage":
-        return _numbered(_labels(codes, k, start, seed), prior)
-    counts = sorted({suited_neighbors(len(codes), k, most) for most in _NEIGHBORS})
-    found = [_numbered(graph_degree_linkage(codes, k, neighbors=count), prior) for count in counts]
-    return min(found, key=lambda labels: float(imbalance(_sizes(labels, k).double() / len(labels), prior.double())))
-
-
-def _sizes(labels: Int64[Tensor, " n"], k: int) -> Int64[Tensor, " k"]:
-    return torch.bincount(labels, minlength=k)
+    if start == "linkage":
+        counts = sorted({suited_neighbors(len(codes), k, most) for most in _NEIGHBORS})
+        found = [graph_degree_linkage(codes, k, neighbors=count) for count in counts]
+    else:
+        found = [_labels(codes, k, start, seed)]
+    return min((_numbered(labels, prior) for labels in found), key=lambda labels: imbalance_of(labels, prior))
 
 
 def _numbered(labels: Int64[Tensor, " n"], prior: Float[Tensor, " k"]) -> Int64[Tensor, " n"]:
     """Number clusters by the rank of their sizes among the expected shares."""
     if prior.min() == prior.max():
         return labels
-    ranked, places = (v.argsort(descending=True, stable=True) for v in (_sizes(labels, len(prior)), prior))
+    sizes = torch.bincount(labels, minlength=len(prior))
+    ranked, places = (v.argsort(descending=True, stable=True) for v in (sizes, prior))
     numbers = torch.empty_like(places)
     numbers[ranked] = places
     return numbers[labels]
