@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, Triplet, accuracy
@@ -155,13 +156,15 @@ COMMON = {
 }
 
 
+@pytest.mark.parametrize("anew", [False, True])
 @pytest.mark.parametrize("mode", ["RC", "SF"])
 @pytest.mark.parametrize("eta", [0.9, 0.3, "auto"])
-def test_groups_are_found_and_the_tree_leads_to_them(mode, eta, blobs):
+def test_groups_are_found_and_the_tree_leads_to_them(mode, eta, anew, blobs):
     X, y = blobs
-    model = JULE(3, mode=mode, merging=Merging(eta=eta, outlier_share=0.0), **COMMON).fit(
-        X  # heaps join in the end, off the tree
-    )
+    rule = Merging(
+        eta=eta, outlier_share=0.0, anew=anew, last_neighbors="auto" if anew else None
+    )  # heaps join in the end, off the tree
+    model = JULE(3, mode=mode, merging=rule, **COMMON).fit(X)
     assert accuracy(y, model.labels_) > 0.98
     tree = model.tree_
     first = int(tree.first.max()) + 1
@@ -184,7 +187,7 @@ def test_groups_are_found_and_the_tree_leads_to_them(mode, eta, blobs):
 @pytest.mark.parametrize(("first", "k"), [(2500, 10), (799, 68), (12, 10), (9, 8), (40, 1)])
 def test_merges_are_spread_evenly_over_the_periods(first, k):
     model, have, shares = JULE(k), first, []
-    for period in range(1, 5):
+    for period in range(1, model.merging.periods + 1):
         left = model._left(first, have, period)
         if have > k:
             assert k <= left < have
@@ -194,6 +197,33 @@ def test_merges_are_spread_evenly_over_the_periods(first, k):
     if first > 100 * k:
         assert max(shares) - min(shares) < 0.1
     assert JULE(k, merging=Merging(eta=0.9))._left(first, first, 1) == max(k, int(first - np.ceil(0.9 * first)))
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_period_undoes_mistakes_of_former_ones_or_keeps_them(anew):
+    groups = torch.arange(6).repeat_interleave(30)
+    features = F.one_hot(groups).double() + 0.01 * torch.randn(180, 6, generator=torch.Generator().manual_seed(0))
+    model = JULE(2, merging=Merging(anew=anew, neighbors=10))
+    before = model._first(features)
+    wrong = before["labels"].clone()
+    wrong[0] = wrong[-1]  # a row of the first group in a cluster of the last
+    after = model._merge(features, {**before, "labels": wrong}, first=len(wrong.unique()), period=1)["labels"]
+    assert (after[0] == after[1]) == anew
+    assert (after[0] == after[-1]) != anew
+
+
+@pytest.mark.parametrize(("last", "neighbors", "joined"), [("auto", 30, True), (40, 40, True), (None, 10, False)])
+def test_last_merges_look_beyond_what_the_network_has_moved_apart(last, neighbors, joined):
+    """A small group, a large one, and one in halves: ten neighbours of a row are all in its own half."""
+    places = torch.tensor([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0], [10.0, 0.0]])
+    islands = torch.arange(4).repeat_interleave(torch.tensor([20, 100, 30, 30]))
+    features = places[islands] + 0.01 * torch.randn(180, 2, generator=torch.Generator().manual_seed(0))
+    model = JULE(3, merging=Merging(periods=1, neighbors=10, last_neighbors=last, outlier_share=0.0))
+    assert model._last_neighbors(180) == neighbors
+    before = {**model._first(features), "labels": islands, "names": torch.arange(4)}
+    labels = model._merge(features, before, first=4, period=1)["labels"]
+    assert len(labels.unique()) == 3
+    assert (labels[-1] == labels[130]) == joined
 
 
 def test_start_is_the_agglomeration_of_the_rows_as_they_are(blobs):
@@ -222,6 +252,8 @@ def test_paper_preset_merges_as_the_program_does(blobs):
     X, y = blobs
     rule = JULE.preset("paper").merging
     assert (rule.affinities, rule.isolated_above, rule.outlier_share) == ("additive", 20, 0.0)
+    assert not rule.anew
+    assert rule.last_neighbors is None
     assert accuracy(y, JULE(3, merging=rule, **COMMON).fit(X).labels_) > 0.98
 
 

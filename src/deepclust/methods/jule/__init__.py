@@ -31,7 +31,8 @@ ones lose half of their values (``Triplet(dropout=...)``) and narrow ones are mo
 pairs (``jitter``, ``batches``; others are random, as published), before a network that normalises its layers. The
 affinity of merged clusters is exact by default; the paper preset adds what is not additive, as the program's fast mode,
 and joins clusters without any link while clusters are many (``Merging(isolated_above=...)``); by default a handful of
-rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``).
+rows that nothing points at does not count as a cluster instead (``Merging(outlier_share=...)``). Periods can also undo
+merges of former ones (``Merging(anew=...)``), and the last look farther (``last_neighbors``); neither is on by default.
 
 The contrast counts above 100 clusters, as in the program (the paper: always); all neighbours are read (the program:
 half). The paper preset's rate falls anew in every period. Features for merging are computed with frozen statistics of
@@ -47,7 +48,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -63,109 +63,19 @@ from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Pairs
 from deepclust.graph import global_affinity, moved, neighbor_differences
-from deepclust.model import AbstractClusterModel
+from deepclust.methods.jule.model import JULEModel, Merging, Triplet
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
-from deepclust.networks.autoencoder import Autoencoder
-from deepclust.networks.heads import ExemplarHead
 from deepclust.objectives.triplets import pair_triplets, triplet_loss
-from deepclust.params import (
-    ADDED,
-    AbstractParameters,
-    Auto,
-    ClusterCount,
-    Count,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    RandomState,
-    Share,
-    ShareBelowOne,
-)
+from deepclust.params import Auto, ClusterCount, Count, RandomState
 from deepclust.partition.linkage import MergeTree, agglomerate, split_largest
 from deepclust.partition.local_linkage import LocalLinkage, merges_so_far
 from deepclust.partition.sampled import sample_of
 from deepclust.together import gathered
 
+__all__ = ["JULE", "JULEModel", "Merging", "Triplet"]
+
 _EXEMPLARS = 20_000
-_WIDE = 64  # values of the narrowest rows that were seen to bear the loss of half of them
-
-
-@dataclass(frozen=True, repr=False)
-class Merging(AbstractParameters):
-    """How clusters are merged.
-
-    Parameters
-    ----------
-    eta
-        Share of the clusters that a period merges: published are 0.9 for objects and digits, 0.2 for faces;
-        ``"auto"`` takes the share that leads to k in ``periods`` periods.
-    periods
-        How many, where ``eta`` is ``"auto"``.
-    neighbors
-        Neighbours a row in the graph.
-    around, contrast
-        Nearest clusters that a pair must stand out from, and the weight of that.
-    contrast_above
-        It counts while there are more clusters than this, as in the published program.
-    outlier_share
-        Clusters smaller than this share of an average one do not count among the k; 0 is the published algorithm, which
-        a few rows that nothing points at cost whole clusters.
-    affinities
-        Of merged clusters: ``"exact"``, or ``"additive"``, sums of those of their parts, as in the published program.
-    isolated_above
-        While there are more than this many clusters for each of the k, those without any link are joined with the ones
-        of the nearest means before anything else is merged; None never does, 20 is the published program's.
-    """
-
-    eta: Share | Auto = "auto"
-    periods: Count = field(default=4, metadata=ADDED)
-    neighbors: Count = 20
-    around: Count = 5
-    contrast: NonNegativeFloat = 1.0
-    contrast_above: NonNegativeInt = 100
-    outlier_share: Share = 0.2
-    affinities: Literal["exact", "additive"] = field(default="exact", metadata=ADDED)
-    isolated_above: NonNegativeInt | None = field(default=None, metadata=ADDED)
-
-
-@dataclass(frozen=True, repr=False)
-class Triplet(AbstractParameters):
-    """What the network learns from the clusters.
-
-    Parameters
-    ----------
-    gamma, margin
-        Weight of the distance within a cluster, and by how much the one to other clusters must exceed it.
-    negatives
-        Rows of other clusters for every pair.
-    batches
-        ``"pairs"``: rows at random, each with one of its own cluster. ``"random"``, as published and in the paper
-        preset: hardly a pair while clusters are many. ``"auto"``: pairs of flat rows of fewer than 64 values, random of
-        others.
-    jitter
-        Every row is moved, while the network trains, by so many times the difference of two neighbouring rows drawn
-        elsewhere; ``"auto"`` is 1 for flat rows of fewer than 64 values, and 0 for others.
-    dropout
-        Share of a row's values that are set to 0, the others scaled up for it, while the network trains; None is a half
-        where ``jitter`` is ``"auto"`` and rows are flat and of 64 values at least, and 0 otherwise.
-    """
-
-    gamma: PositiveFloat = 1.0
-    margin: PositiveFloat = 0.2
-    negatives: Count = 20
-    batches: Literal["auto", "pairs", "random"] = field(default="pairs", metadata=ADDED)
-    jitter: NonNegativeFloat | Auto = field(default=0.0, metadata=ADDED)
-    dropout: ShareBelowOne | None = field(default=None, metadata=ADDED)
-
-    def settled(self, spec: Spec) -> Triplet:
-        """Return these parameters with values for ``"auto"`` and None."""
-        is_narrow, is_auto = not spec.is_image and spec.size < _WIDE, self.jitter == "auto"
-        half = 0.5 if is_auto and not spec.is_image and not is_narrow else 0.0
-        return self(
-            batches=("pairs" if is_narrow else "random") if self.batches == "auto" else self.batches,
-            jitter=float(is_narrow) if is_auto else self.jitter,
-            dropout=half if self.dropout is None else self.dropout,
-        )
+_MOST_NEIGHBORS = 500  # of the last merges: half of an average cluster of mnist-dev
 
 
 class JULE(AbstractDeepClusterer):
@@ -253,7 +163,7 @@ class JULE(AbstractDeepClusterer):
         # 1. Join every row to its nearest neighbour, among the rows as they are.
         rows = session.map(lambda x: x.flatten(1), model)
         state = session.once("first", lambda: self._first(F.normalize(rows, dim=1)))
-        session.start_labels = state["start"]
+        session.start_labels, first = state["start"], int(state["labels"].max()) + 1
         # 2. Take turns.
         rule, moves = self.triplet.settled(session.rows.spec), None
         if rule.jitter:
@@ -262,7 +172,7 @@ class JULE(AbstractDeepClusterer):
         while period == 0 or int(state["labels"].max()) + 1 > self.n_clusters:
             self._train(model, session, state["labels"], period, rule, moves)
             features = session.map(model.embed, model)
-            merge = partial(self._merge, features, state, period + 1)
+            merge = partial(self._merge, features, state, first, period + 1)
             state = session.once(f"merge-{period}", merge)
             period += 1
         # 3. Agglomerate the final features from the start.
@@ -304,10 +214,12 @@ class JULE(AbstractDeepClusterer):
             )
         )
 
-    def _linkage(self, features: Float[Tensor, "n d"], first: Int64[Tensor, " n"] | None) -> LocalLinkage:
+    def _linkage(
+        self, features: Float[Tensor, "n d"], first: Int64[Tensor, " n"] | None, *, neighbors: int | None = None
+    ) -> LocalLinkage:
         points = features.numpy()
         rule = self.merging
-        graph = global_affinity(points, rule.neighbors)
+        graph = global_affinity(points, neighbors or rule.neighbors)
         start = None if first is None else first.numpy()
         linkage = LocalLinkage(
             graph,
@@ -331,16 +243,29 @@ class JULE(AbstractDeepClusterer):
     def _down_to_k(self, linkage: LocalLinkage) -> Int64[Tensor, " n"]:
         return torch.from_numpy(agglomerate(linkage, self.n_clusters, self.merging.outlier_share))
 
-    def _merge(self, features: Float[Tensor, "n d"], before: dict[str, Tensor], period: int) -> dict[str, Tensor]:
-        """Merge a share of the clusters; the tree goes on where the last period left it."""
-        linkage = self._linkage(features, before["labels"])
-        left = self._left(int(before["first"].max()) + 1, len(linkage.members), period)
+    def _merge(
+        self, features: Float[Tensor, "n d"], before: dict[str, Tensor], first: int, period: int
+    ) -> dict[str, Tensor]:
+        """Merge a share of the clusters; the tree goes on where the last period left it, if clusters are kept."""
+        rule = self.merging
+        kept = None if rule.anew else self._linkage(features, before["labels"])
+        have = int(before["labels"].max()) + 1 if kept is None else len(kept.members)  # isolated ones may have joined
+        left = self._left(first, have, period)
         if left == self.n_clusters:
-            labels = self._down_to_k(linkage)
-            return {**_state(linkage, before), "labels": labels}
+            if kept is None or rule.last_neighbors is not None:
+                kept = self._linkage(features, before["labels"], neighbors=self._last_neighbors(len(features)))
+            labels = self._down_to_k(kept)
+            return {**_state(kept, before), "labels": labels}
+        linkage = self._linkage(features, None) if kept is None else kept
         while len(linkage.members) > left:
             linkage.merge_best()
-        return _state(linkage, before)
+        return _state(linkage, None if kept is None else before)
+
+    def _last_neighbors(self, n: int) -> int:
+        rule = self.merging
+        if isinstance(rule.last_neighbors, str):
+            return max(rule.neighbors, min(_MOST_NEIGHBORS, n // (2 * self.n_clusters)))
+        return rule.last_neighbors or rule.neighbors
 
     def _left(self, first: int, have: int, period: int) -> int:
         """Return how many clusters a period leaves, counted from 1, of those at first and those before it."""
@@ -354,28 +279,6 @@ class JULE(AbstractDeepClusterer):
         linkage = self._linkage(features, None)
         labels = self._down_to_k(linkage)
         return {**_state(linkage), "labels": labels}
-
-
-class JULEModel(AbstractClusterModel):
-    """An encoder with features of unit length, and exemplars among them."""
-
-    def __init__(self, network: Autoencoder, k: int, exemplars: int) -> None:
-        super().__init__()
-        self.encoder = nn.ModuleDict({"trunk": network.encoder, "head": network.head})
-        self.head = ExemplarHead(k, network.latent, exemplars)
-
-    def embed(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b d"]:
-        """Return features of unit length."""
-        features: Tensor = self.encoder["head"](self.encoder["trunk"](x))
-        return F.normalize(features.float(), dim=1)
-
-    def assign(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:
-        """Return the vote of near exemplars."""
-        return self.head.assign(self.embed(x))
-
-    def score(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
-        """Return minus the mean squared distance to the near exemplars."""
-        return self.head.score(self.embed(x))
 
 
 def _state(linkage: LocalLinkage, before: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
