@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from deepclust import JULE, MLP, Merging, Pooled, Schedule, Trainer, Triplet, accuracy
 from deepclust.data.rows import Spec, as_rows
 from deepclust.engine.samplers import Pairs
+from deepclust.errors import InvalidParameterError
 from deepclust.graph import global_affinity, moved, neighbor_differences
 from deepclust.methods.jule import JULEModel
 from deepclust.objectives.triplets import Triplets, pair_triplets, triplet_loss
@@ -161,9 +162,8 @@ COMMON = {
 @pytest.mark.parametrize("eta", [0.9, 0.3, "auto"])
 def test_groups_are_found_and_the_tree_leads_to_them(mode, eta, anew, blobs):
     X, y = blobs
-    rule = Merging(
-        eta=eta, outlier_share=0.0, anew=anew, last_neighbors="auto" if anew else None
-    )  # heaps join in the end, off the tree
+    last = "auto" if anew and mode == "SF" else None
+    rule = Merging(eta=eta, outlier_share=0.0, anew=anew, last_neighbors=last)  # heaps join in the end, off the tree
     model = JULE(3, mode=mode, merging=rule, **COMMON).fit(X)
     assert accuracy(y, model.labels_) > 0.98
     tree = model.tree_
@@ -224,6 +224,11 @@ def test_last_merges_look_beyond_what_the_network_has_moved_apart(last, neighbor
     labels = model._merge(features, before, first=4, period=1)["labels"]
     assert len(labels.unique()) == 3
     assert (labels[-1] == labels[130]) == joined
+
+
+def test_last_merges_that_would_be_forgotten_cannot_be_set(blobs):
+    with pytest.raises(InvalidParameterError, match=r"'last_neighbors' .* must be None with mode='RC'.*Got 30"):
+        JULE(3, merging=Merging(last_neighbors=30), **COMMON).fit(blobs[0])
 
 
 def test_start_is_the_agglomeration_of_the_rows_as_they_are(blobs):

@@ -16,7 +16,11 @@ def measured(name):
     data = load_digits()
     X, y = data.data[:600], data.target[:600]
     model = small(name, n_clusters=10, epochs=30).fit(X)
-    return {"loss": model.result_.history[-1]["loss"], "accuracy": accuracy(y, model.labels_), "score": model.score(X)}
+    history = model.result_.history
+    # One epoch's loss of the dual auto-encoder is 52 to 60 from epoch to epoch; the mean of ten moves by less than 1 %
+    # with the processor's rounding.
+    last = [line["loss"] for line in history if line["phase"] == history[-1]["phase"]][-10:]
+    return {"loss": sum(last) / len(last), "accuracy": accuracy(y, model.labels_), "score": model.score(X)}
 
 
 @pytest.mark.parametrize("name", DEEP)

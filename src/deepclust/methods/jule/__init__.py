@@ -62,6 +62,7 @@ from deepclust.data.batch import Batch
 from deepclust.data.rows import Channels, Spec
 from deepclust.engine import Budget, Inverse, Phase, Schedule, Session, Trainer
 from deepclust.engine.samplers import Pairs
+from deepclust.errors import InvalidParameterError
 from deepclust.graph import global_affinity, moved, neighbor_differences
 from deepclust.methods.jule.model import JULEModel, Merging, Triplet
 from deepclust.networks import MLP, AbstractNetwork, Pooled, Scaling, build_network
@@ -108,7 +109,8 @@ class JULE(AbstractDeepClusterer):
     Attributes
     ----------
     tree_ : MergeTree
-        How the clusters came about: of the last agglomeration (``"RC"``), or over all periods (``"SF"``). Not saved.
+        How the clusters came about: of the last agglomeration (``"RC"``), or over all periods (``"SF"``), of which the
+        last two count with ``Merging(anew=True)``. Not saved.
     """
 
     presets: ClassVar = {"paper": lambda data: _paper(data)}
@@ -144,6 +146,11 @@ class JULE(AbstractDeepClusterer):
         return "unit" if spec.is_image else "standard"
 
     def _build(self, spec: Spec) -> JULEModel:
+        if self.mode == "RC" and self.merging.last_neighbors is not None:
+            raise InvalidParameterError(
+                "The 'last_neighbors' parameter of Merging must be None with mode='RC', which forgets the merges of "
+                f"the last period. Got {self.merging.last_neighbors!r}; take mode='SF', or leave it out."
+            )
         default: AbstractNetwork = Pooled() if spec.is_image else MLP(latent=32, norm=True)
         network = build_network(self.network, default, spec)
         return JULEModel(network, self.n_clusters, min(spec.n, _EXEMPLARS))
@@ -246,7 +253,7 @@ class JULE(AbstractDeepClusterer):
     def _merge(
         self, features: Float[Tensor, "n d"], before: dict[str, Tensor], first: int, period: int
     ) -> dict[str, Tensor]:
-        """Merge a share of the clusters; the tree goes on where the last period left it, if clusters are kept."""
+        """Merge a share of the clusters, of so many at first; where they are kept, their tree goes on."""
         rule = self.merging
         kept = None if rule.anew else self._linkage(features, before["labels"])
         have = int(before["labels"].max()) + 1 if kept is None else len(kept.members)  # isolated ones may have joined
@@ -262,6 +269,7 @@ class JULE(AbstractDeepClusterer):
         return _state(linkage, None if kept is None else before)
 
     def _last_neighbors(self, n: int) -> int:
+        """Return how many neighbours a row has in the graph of the last period, of n rows."""
         rule = self.merging
         if isinstance(rule.last_neighbors, str):
             return max(rule.neighbors, min(_MOST_NEIGHBORS, n // (2 * self.n_clusters)))

@@ -46,8 +46,9 @@ class Merging(AbstractParameters):
     neighbors
         Neighbours a row in the graph.
     last_neighbors
-        The same for the merges that lead to k; ``"auto"`` is half of an average cluster's rows, if that is more. The
-        network moves what it took for clusters so far apart that a row's few nearest neighbours are in its own one.
+        The same for the last period, which leads to k; ``"auto"`` is half of an average cluster's rows, at most 500, if
+        that is more; None is ``neighbors``. The network moves what it took for clusters so far apart that a row's few
+        nearest neighbours are in its own one. Of ``mode="SF"`` alone: ``"RC"`` forgets these merges.
     around, contrast
         Nearest clusters that a pair must stand out from, and the weight of that.
     contrast_above
