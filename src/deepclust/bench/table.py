@@ -218,9 +218,10 @@ th, td {{ text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #8
 </style></head><body>
 <h1>Quality</h1>
 <p>Made by <code>deepclust bench table</code> from the records. Means ± standard deviations over seeds. Labels were used
-for these numbers only. †: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have
-shared. §: settings of this configuration have changed since; it is to be run again. Seconds are of the machine, threads
-and precision that each record names, often beside other runs; seeds of one line may differ in them.</p>
+for these numbers, and to choose settings on digits and mnist-dev alone (exceptions: docs/guide/benchmark.md). †: a time
+limit ended the run before its schedule did. ‡: on a GPU, which other runs may have shared. §: settings of this
+configuration have changed since; it is to be run again. Seconds are of the machine, threads and precision that each
+record names, often beside other runs; seeds of one line may differ in them.</p>
 {body}
 </body></html>
 """

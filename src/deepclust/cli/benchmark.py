@@ -20,10 +20,11 @@ _TABLE = Path("benchmarks/quality/TABLE.md")
 _HEAD = """# Quality
 
 Made by `deepclust bench table` from the records beside this file; do not edit. Means ± standard deviations over seeds
-0..n-1. Accuracy matches clusters to labels one to one (Hungarian method). Labels were used for these numbers only.
-†: a time limit ended the run before its schedule did. ‡: on a GPU, which other runs may have shared. §: settings of
-this configuration have changed since; it is to be run again. Seconds are of the machine, threads and precision that
-each record names, often beside other runs; seeds of one line may differ in them.
+0..n-1. Accuracy matches clusters to labels one to one (Hungarian method). Labels were used for these numbers, and to
+choose settings on digits and mnist-dev alone (exceptions: docs/guide/benchmark.md). †: a time limit ended the run
+before its schedule did. ‡: on a GPU, which other runs may have shared. §: settings of this configuration have changed
+since; it is to be run again. Seconds are of the machine, threads and precision that each record names, often beside
+other runs; seeds of one line may differ in them.
 
 """
 
