@@ -42,8 +42,8 @@ class Merging(AbstractParameters):
     anew
         Every period but the last agglomerates from the rows, down to the number of clusters that it is to leave, and so
         undoes mistakes of former ones; the last merges the clusters that the network has learned. Otherwise, as
-        published, each goes on from the clusters of the one before. No set that was measured gains by it, with
-        ``last_neighbors`` or without.
+        published, each goes on from the clusters of the one before. With ``last_neighbors`` digits gain by it, and
+        no other set that was measured.
     neighbors
         Neighbours a row in the graph.
     last_neighbors
